@@ -72,13 +72,22 @@ def test_a_page_that_a_module_names_has_python_and_one_such_module():
 OUTSIDE = {
     "[": "of any shell",
     "cd": "of any shell",
+    "cp": "of any machine",
+    "curl": "of any machine; the tests of the page on FastAPI and Flask ask what it asks",
     "cut": "of any machine",
     "docker": "takes minutes; the container's files are checked where they are",
+    "do": "of any shell",
+    "done": "of any shell",
     "eval": "of any shell",
+    "flask": "tests/howto/test_web.py starts it, as the page does",
+    "for": "of any shell",
     "git": "of any machine",
+    "gunicorn": "tests/howto/test_web.py starts it, as the page does",
     "head": "of any machine",
     "printf": "of any shell",
     "sha256sum": "of any machine",
+    "sleep": "of any machine",
+    "uvicorn": "tests/howto/test_web.py starts it, as the page does",
 }
 """Programs of a page's command lines that are not ours, and of which nothing but their paths is looked at."""
 
@@ -92,6 +101,24 @@ def lines_of(block):
     """What is typed in a console; all lines of a script."""
     text = block.text.replace("\\\n", " ")
     return re.findall(r"^\$ (.*)$", text, flags=re.MULTILINE) if block.language == "console" else text.splitlines()
+
+
+FILES = {
+    *(
+        re.findall(r"\A# ([\w.]+)$", block.text, flags=re.MULTILINE)[0]
+        for page in PAGES
+        for block in pages.blocks(page, "python")
+        if re.match(r"# [\w.]+\.py\n", block.text)
+    ),
+    *(path.name for path in (ROOT / "docs").rglob("*.py")),
+}
+"""The programs that pages show, or have to download."""
+
+OF_THE_PROGRAM = {
+    ("cloudformation", "package"): {"--template-file", "--s3-bucket", "--output-template-file"},
+    ("cloudformation", "deploy"): {"--template-file", "--stack-name", "--capabilities"},
+}
+"""Commands of AWS's program that are no operations of a service, and options that it documents for them."""
 
 
 def commands(line):
@@ -169,8 +196,9 @@ def check(words):
         assert os.access(ROOT / program, os.X_OK), f"{program} cannot be started"
         has_options(ROOT / program, words[1:])
     elif program in {"python", ".venv/bin/python"}:
-        assert words[1] == "-m", words
-        if words[2] != "pytest":
+        if words[1] != "-m":
+            assert words[1] in FILES, f"no page shows {words[1]}"
+        elif words[2] != "pytest":
             has_options(main_of(words[2]), words[3:])
     elif program == "pip":
         assert words[1] == "install", words
@@ -185,7 +213,10 @@ def check(words):
 
 
 def of_aws(service, operation, *options):
-    """The service has the operation, and the operation the parameters."""
+    """The service has the operation, and the operation the parameters; or it is a command of the program's own."""
+    if (service, operation) in OF_THE_PROGRAM:
+        assert {option for option in options if option.startswith("--")} <= OF_THE_PROGRAM[service, operation]
+        return
     model = botocore.loaders.create_loader().load_service_model(service, "service-2")
     (known,) = (name for name in model["operations"] if xform_name(name, "-") == operation)
     members = {
@@ -439,9 +470,23 @@ def test_every_block_is_of_a_language_that_a_test_runs_or_reads():
 # What watches over them.
 
 
+A_PAGE = """\
+# A page
+
+```python
+def both(old_lock, bucket, work):
+    with old_lock:
+        with bucket.acquire(timeout=300) as lease:
+            work(lease)
+```
+"""
+
+
 @pytest.fixture
-def module(pytester):
+def module(pytester, monkeypatch):
     """Runs a test module that names a page without calling what it defines; the outcome."""
+    monkeypatch.setattr(pages, "ROOT", pytester.path)
+    (pytester.path / "page.md").write_text(A_PAGE)
     pytester.makeconftest(
         "from tests.pages import Watch\ndef pytest_configure(config): config.pluginmanager.register(Watch())"
     )
@@ -451,7 +496,7 @@ def module(pytester):
             test_it=f"""
             import contextlib, types
             from tests.pages import Snippets
-            SNIPPETS = Snippets("docs/howto/migrating.md")
+            SNIPPETS = Snippets("page.md")
             def test_it():
                 both = SNIPPETS.run({{}})["both"]
                 bucket = types.SimpleNamespace(acquire=lambda timeout: contextlib.nullcontext("lease"))
@@ -469,11 +514,7 @@ def test_a_module_that_names_a_page_fails_unless_all_of_it_ran(module):
     done = module("pass")
     done.assert_outcomes(passed=2, errors=1)
     done.stdout.fnmatch_lines(
-        [
-            "No test of this module has run these lines*",
-            "docs/howto/migrating.md:9: with old_lock:",
-            "*:11: work(lease)",
-        ]
+        ["No test of this module has run these lines*", "page.md:5: with old_lock:", "*:7: work(lease)"]
     )
 
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddb_lease import LeaseBucket, Limit
+from ddb_lease import LeaseBucket, Limit, local
 from ddb_lease.testing import TestEnvironment
-from tests.pages import Snippets, engine
+from tests.pages import Snippets
 
 PAGES = Path(__file__).parent.parent.parent / "docs" / "howto"
 SNIPPETS = Snippets(
@@ -32,10 +32,12 @@ SNIPPETS = Snippets(
 
 
 @pytest.fixture(scope="module")
-def connection():
-    """The embedded engine, one for all pages."""
-    with engine() as where:
-        yield where
+def connection(tmp_path_factory):
+    """The embedded engine, as the pages find it: one for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path_factory.mktemp("engine")))
+        yield local.connect(create=True)
+        local.stop()
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def program(connection):
     made = []
 
     def run(page, **given):
-        world = SNIPPETS.run({"connection": connection, **given}, f"docs/howto/{page}.md")
+        world = SNIPPETS.run(dict(given), f"docs/howto/{page}.md")
         made.extend(thing for thing in world.values() if hasattr(thing, "close") and hasattr(thing, "name"))
         return SimpleNamespace(**world)
 
@@ -226,8 +228,6 @@ def test_metrics_are_recorded_of_buckets_and_rates(program):
     with page.bucket.acquire(timeout=60):
         page.mail.acquire(timeout=30)
     assert callable(page.record)
-
-
 
 
 def test_the_index_names_each_page():

@@ -13,17 +13,19 @@ import yaml
 
 from ddb_lease import local
 from scripts.harness.engine_process import LOOPBACK, free_port
-from tests.howto.test_howto_pages import blocks
+from tests.pages import Snippets, blocks
 
 ROOT = Path(__file__).parent.parent.parent
 LONG = 240.0
+PAGE = "docs/howto/kubernetes.md"
+SNIPPETS = Snippets("docs/howto/kubernetes.md")
 
 
 @pytest.fixture
 def replica(tmp_path, monkeypatch):
     """Starts a process of the page's program; returns it, the port of its probes, and the file of what it prints."""
-    (program,) = blocks("kubernetes", "python")
-    (tmp_path / "scheduler.py").write_text(program)
+    (program,) = SNIPPETS.of()
+    (tmp_path / "scheduler.py").write_text(program.program(tmp_path / "ran"))
     monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path / "engine"))
     local.start(timeout=LONG)
     local.connect()
@@ -80,12 +82,12 @@ def test_one_of_two_answers_that_it_leads_and_the_other_one_after_it(replica):
 
 
 def test_the_manifest_asks_the_program_what_it_answers():
-    *_, deployment = (yaml.safe_load(block) for block in blocks("kubernetes", "yaml"))
+    *_, deployment = (yaml.safe_load(block.text) for block in blocks(PAGE, "yaml"))
     spec = deployment["spec"]
     assert deployment["kind"] == "Deployment"
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
     (container,) = spec["template"]["spec"]["containers"]
-    (program,) = blocks("kubernetes", "python")
+    program = SNIPPETS.of()[0].block.text
     for path in (container[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness")):
         assert f'self.path == "{path}"' in program
     (port,) = container["ports"]

@@ -8,17 +8,16 @@ import boto3
 import pytest
 
 from ddb_lease import AcquireTimeout, LeaseBucket, LeaseLost, local
-from tests.howto.test_howto_pages import blocks
+from tests.pages import Snippets
 
-BOTH, *FILES = blocks("migrating", "python")
-FILES = {block.splitlines()[0].removeprefix("# "): block for block in FILES}
+SNIPPETS = Snippets("docs/howto/migrating.md")
+BOTH, *FILES = SNIPPETS.of()
+FILES = {snippet.block.text.splitlines()[0].removeprefix("# "): snippet for snippet in FILES}
 LONG = 240.0
 
 
-def run(text):
-    world = {"__name__": "page"}
-    exec(text, world)
-    return SimpleNamespace(**world)
+def run(snippet):
+    return SimpleNamespace(**snippet.run({"__name__": "page"}))
 
 
 @pytest.fixture(scope="module")

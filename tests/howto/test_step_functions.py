@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,10 +17,12 @@ import yaml
 
 from ddb_lease import AcquireTimeout, LeaseLost, local
 from ddb_lease.dynamodb.permissions import actions
-from tests.howto.test_howto_pages import PAGES, blocks
+from tests.pages import Snippets
 
 ROOT = Path(__file__).parent.parent.parent
+PAGES = ROOT / "docs" / "howto"
 FOLDER = PAGES / "step-functions"
+SNIPPETS = Snippets("docs/howto/step-functions.md")
 DEFINITION = json.loads((FOLDER / "workflow.asl.json").read_text())
 STATES = DEFINITION["States"]
 LONG = 240.0
@@ -71,9 +74,9 @@ def longest(name):
 
 
 def test_the_page_shows_the_files():
-    shown = blocks("step-functions", "python")
-    assert shown[0] == (FOLDER / "functions.py").read_text()
-    assert shown[1].startswith("# container.py\n")
+    functions, container = (snippet.block.text for snippet in SNIPPETS.of())
+    assert functions == (FOLDER / "functions.py").read_text()
+    assert container.startswith("# container.py\n")
 
 
 def test_awss_linter_accepts_the_state_machine_and_the_template(tmp_path):
@@ -128,6 +131,16 @@ def test_the_functions_may_do_what_a_worker_may():
 
 
 @pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The page's files, with functions.py as the page shows it: it notes what of it runs."""
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("try_it.py", "workflow.asl.json"):
+        shutil.copy(FOLDER / name, folder)
+    (folder / "functions.py").write_text(SNIPPETS.of()[0].program(folder / "ran"))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def engine_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path_factory.mktemp("engine")))
@@ -138,12 +151,12 @@ def engine_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def functions(engine_folder):
+def functions(engine_folder, files):
     """Makes functions.py anew: a sandbox with a bucket of its own."""
     made = []
 
     def make():
-        made.append(module("functions"))
+        made.append(module("functions", files / "functions.py"))
         return made[-1]
 
     yield make
@@ -224,9 +237,9 @@ def lost(number, *result):
         raise try_it.TaskFailed("Lambda.SdkClientException")
 
 
-def test_each_task_in_a_process_of_its_own(functions, rows):
+def test_each_task_in_a_process_of_its_own(functions, files, rows):
     """As the page says, word for word."""
-    line = [sys.executable, FOLDER / "try_it.py", rows]
+    line = [sys.executable, files / "try_it.py", rows]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(line, capture_output=True, text=True, timeout=LONG, env=environment)
     assert done.stdout.splitlines()[-1] == "SUCCEEDED", done.stdout + done.stderr
@@ -385,7 +398,7 @@ def test_who_comes_late_with_an_old_fence_stores_nothing(functions, tmp_path):
 
 
 def test_a_container_goes_on_with_the_lease_and_hands_it_over_again(functions, tmp_path, monkeypatch):
-    (tmp_path / "container.py").write_text(blocks("step-functions", "python")[1])
+    (tmp_path / "container.py").write_text(SNIPPETS.of()[1].program(tmp_path / "ran"))
     monkeypatch.setitem(sys.modules, "functions", functions())
     container = module("container", tmp_path / "container.py")
     event, done = {"execution": OURS}, []

@@ -16,11 +16,12 @@ import pytest
 
 from ddb_lease import LeaseBucket, RateLimiter, local
 from scripts.harness.engine_process import LOOPBACK, free_port
-from tests.howto.test_howto_pages import PAGES, blocks
+from tests.pages import Snippets
 
 ROOT = Path(__file__).parent.parent.parent
 LONG = 240.0
-PAGE = (PAGES / "web.md").read_text()
+SNIPPETS = Snippets("docs/howto/web.md")
+PAGE = (ROOT / "docs" / "howto" / "web.md").read_text()
 COMMANDS = re.findall(r"^\$ ((?:uvicorn|gunicorn|flask) .*)$", PAGE, flags=re.MULTILINE)
 SERVERS = {line.split()[0]: line for line in COMMANDS}
 
@@ -64,8 +65,9 @@ def engine_folder(tmp_path_factory):
 @pytest.fixture(params=SERVERS)
 def client(request, tmp_path, engine_folder):
     """A client of the server that a line of the page starts, in a folder with the page's files."""
-    for block in blocks("web", "python"):
-        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    for snippet in SNIPPETS.of():
+        file = snippet.block.text.splitlines()[0].removeprefix("# ")
+        (tmp_path / file).write_text(snippet.program(tmp_path / f"{file}.ran"))
     with RateLimiter("web-api", rate=10, per=60, burst=5, **local.connect()) as limiter:
         for key in ("customer 1", "customer 2", LOOPBACK):  # the server before this one had its permits
             limiter.key(key).reset()
