@@ -208,6 +208,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowDecision:
+    """Whether a permit of a `SlidingWindow` was taken, and if not, when to ask again.
+
+    Attributes:
+        allowed: Whether the permit was taken.
+        retry_after: Seconds until the first of the permits in use is back, as far as this process knows; 0.0 if one was
+            taken. It is right to about a second, as the service's time is known no better. Others may take that permit
+            first, so it is no promise; a permit that others used too late and gave back comes earlier. 1.0 where
+            nothing is known.
+    """
+
+    allowed: bool
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
     """A rate, or one key of it, as one read shows it. It is stale as soon as you have it.
 
