@@ -137,7 +137,7 @@ class Limit:
     Attributes:
         permits: How many; a number above 0.
         per: The time in which they are admitted: seconds, or a timedelta.
-        burst: How many at once, a whole number; None for those of one `per`, and one at least.
+        burst: How many at once, a whole number; None for those of one `per`, `permits` rounded down, and one at least.
 
     Raises:
         ConfigurationError: A number is none, or not above 0.

@@ -19,6 +19,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.mistaken import NotAsync
+from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.dynamodb import Client, Session
@@ -38,7 +39,7 @@ _LIMITED = Wording(
 )
 
 
-class SlidingWindow(NotAsync, BelongsHere):
+class SlidingWindow(NotAsync, BelongsHere, FirstGuesses):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -79,7 +80,9 @@ class SlidingWindow(NotAsync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`window.acquire()`, or use ddb_lease.aio in asyncio"
+    _called = "window"
 
+    @named_arguments("SlidingWindow('sign-ups', max_tokens=5, period=3600)", OF_A_WINDOW)
     def __init__(
         self,
         name: str,

@@ -18,6 +18,7 @@ from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
+from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.aio.acquiring import no_block
@@ -40,7 +41,7 @@ _LIMITED = Wording(
 )
 
 
-class SlidingWindow(NotSync, BelongsHere):
+class SlidingWindow(NotSync, BelongsHere, FirstGuesses):
     """As `ddb_lease.SlidingWindow`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same items, and may share its name with synchronous windows. Requests are sent on
@@ -79,7 +80,10 @@ class SlidingWindow(NotSync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`await window.acquire()`"
+    _called = "window"
+    _awaits = "await "
 
+    @named_arguments("SlidingWindow('sign-ups', max_tokens=5, period=3600)", OF_A_WINDOW)
     def __init__(
         self,
         name: str,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.validation import LONGEST_NS, SINGLE
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, TooManyPermits
 from ddb_lease.models import Limit, Seconds
 
@@ -47,8 +48,8 @@ def checked_count(what: str, n: object, burst: int | None) -> int:
     return int(n)
 
 
-def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
-    """How many permits to take with one charge, checked.
+def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy], *, rate: str) -> int:
+    """How many permits to take with one charge, checked. More than a burst is told, as a charge takes no more.
 
     Raises:
         ConfigurationError: It is no whole number, or too large, or there are several limits.
@@ -59,4 +60,7 @@ def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int
         raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
     if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
+    most = max(limit.burst for limit in limits.values())
+    if prefetch > most:
+        _log.warning("rate %r: prefetch=%d takes %d with one charge, as no charge takes more than the burst", rate, prefetch, most)
     return prefetch
