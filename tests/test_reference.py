@@ -29,6 +29,7 @@ def row(section, name):
         models.BucketStatus,
         models.LeaseInfo,
         models.RateStatus,
+        models.WindowDecision,
         models.Resized,
         models.Repaired,
         models.Waiter,

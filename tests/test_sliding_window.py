@@ -199,7 +199,9 @@ def test_a_timeout_tells_when_the_first_comes_back_also_if_others_used_it(window
     windows(max_tokens=1).acquire()
     environment.clock.pass_time(4)
     other = windows(max_tokens=1)
-    with pytest.raises(RateTimeout, match=r"no permit of window .* within 5 s: the first one comes back in 1\ds$") as told:
+    with pytest.raises(
+        RateTimeout, match=r"no permit of window .* within 5 s: the first one comes back in 1\ds$"
+    ) as told:
         other.acquire(timeout=5)
     assert (told.value.rate, told.value.limit, told.value.key) == (bucket_name, "permits", "")
     assert PERIOD - 9 < told.value.retry_after < PERIOD - 4

@@ -46,7 +46,7 @@ TRIES: Final = 3
 """How often a permit may come too late until the caller is told."""
 
 AGAIN_SECONDS: Final = 1.0
-"""After how long to ask again where nothing is known of the permits in use: to about that, the service's time is known."""
+"""After how long to ask again where nothing is known of the permits in use."""
 
 _PERMIT: Final = {PERMIT_KEY: "permit"}
 """Attached to each permit, so that an operator does not take it for a lease that somebody holds."""

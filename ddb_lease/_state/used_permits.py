@@ -5,10 +5,15 @@ Invariants: no decision rests on it. Each call is atomic. A slot that it has not
 
 from __future__ import annotations
 
+from typing import Final
+
 from ddb_lease._protocol.messages import Answer, Claim, Refused, Request, Seen
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.models import OSCILLATOR_DRIFT
+
+DATE_SECONDS: Final = 1.0
+"""A Date says when it was written to so much."""
 
 
 class UsedPermits:
@@ -44,8 +49,9 @@ class UsedPermits:
         if not ends or not time.known:
             return None
         now = time.expired_before_ms() or time.now_ms()[0]
-        left = max(0, min(ends) + 1 - now)
-        return left / 1000 / (1 - 2 * OSCILLATOR_DRIFT)  # what is known of the time gets older meanwhile
+        left = max(0, min(ends) + 2 - now) / 1000  # it must be over, by whole milliseconds
+        # What is known of the time gets older meanwhile, until a Date of whole seconds comes.
+        return left + min(OSCILLATOR_DRIFT / (1 - OSCILLATOR_DRIFT) * left, DATE_SECONDS)
 
     def _note(self, slot: Slot) -> None:
         if slot.lease is None or slot.foreign or slot.retired:

@@ -229,7 +229,7 @@ def rates() -> None:
     window.acquire(timeout=1)
     assert_type(window.check(timeout=timedelta(seconds=1)), ddb_lease.WindowDecision)
     assert_type(window.check().retry_after, float)
-    window.check(2)  # type: ignore[misc]
+    window.check(2)  # type: ignore[call-arg]
     assert_type(window.status(), ddb_lease.BucketStatus)
 
     tokens = ddb_lease.DynamoDBTokenBucket("tokens", max_tokens=10, token_timeout_seconds=300)
