@@ -77,8 +77,8 @@ class RateLimiter(NotAsync, BelongsHere, FirstGuesses):
         endpoint_url: An endpoint other than DynamoDB's own.
         prefetch: Take at least this many permits with one write, for limiters with one limit, and hand them out in this
             process, each when it is due. That divides the cost of a permit by this number. A charge takes no more than
-            the burst, so neither does this. Other processes wait for that much longer, and permits that are in hand when the process ends, or that nobody wants within a second
-            of their due time, are forgone.
+            the burst, so neither does this. Other processes wait for that much longer. Permits that are in hand when
+            the process ends, or that nobody wants within a second of their due time, are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
         on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.

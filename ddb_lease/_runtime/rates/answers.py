@@ -176,9 +176,7 @@ def denied(decision: Decision, wanted: Wanted) -> Decision:
         return decision
     name = min(shown, key=lambda each: (shown[each].remaining - counts[each], each))
     left = counts[name] - 1
-    limit = replace(
-        shown[name], remaining=left, retry_after=shown[name].retry_after if left else decision.retry_after
-    )
+    limit = replace(shown[name], remaining=left, retry_after=shown[name].retry_after if left else decision.retry_after)
     return replace(decision, limits={**decision.limits, name: limit}, remaining=left, tightest=name)
 
 

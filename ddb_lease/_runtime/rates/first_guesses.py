@@ -59,6 +59,7 @@ def named_arguments(example: str, meant: Mapping[str, str]) -> Callable[[Init], 
                 raise TypeError(f"a {type(self).__name__} has no argument {unknown[0]!r}; {said}, as in {example}")
             init(self, *args, **kwargs)
 
+        checked.__doc__ = f"As in {example}; help() of the class says what each argument is."
         return checked  # type: ignore[return-value] # the same signature
 
     return decorate

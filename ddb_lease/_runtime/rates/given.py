@@ -62,5 +62,10 @@ def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy], *, rat
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     most = max(limit.burst for limit in limits.values())
     if prefetch > most:
-        _log.warning("rate %r: prefetch=%d takes %d with one charge, as no charge takes more than the burst", rate, prefetch, most)
+        _log.warning(
+            "rate %r: prefetch=%d takes %d with one charge, as no charge takes more than the burst",
+            rate,
+            prefetch,
+            most,
+        )
     return prefetch

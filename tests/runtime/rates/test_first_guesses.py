@@ -23,10 +23,13 @@ def kinds(request):
 
 def said(ask):
     """What a call says, which sends nothing: there is nobody to answer."""
-    with pytest.raises(ConfigurationError) as raised:
+
+    async def asked():
         result = ask()
-        if asyncio.iscoroutine(result):
-            asyncio.run(result)
+        return await result if asyncio.iscoroutine(result) else result
+
+    with pytest.raises(ConfigurationError) as raised:
+        asyncio.run(asked())
     return str(raised.value)
 
 
@@ -83,14 +86,14 @@ def test_a_method_of_other_limiters_is_answered_with_ours(kinds, name, instead):
 def test_a_decorator_is_named(kinds):
     limiter, window = kinds[0]("api", rate=5, **HERE), kinds[1]("sign-ups", max_tokens=1, period=60, **HERE)
     with pytest.raises(AttributeError, match=r": write limiter\.limited\(timeout=30\)$"):
-        limiter.limit
+        _ = limiter.limit
     with pytest.raises(AttributeError, match=r"key\.acquire\(timeout=30\)$"):  # a key decorates nothing
-        limiter.key("ann").limit
+        _ = limiter.key("ann").limit
     for what, one in {"limiter": limiter, "window": window}.items():
         assert f"to decorate a function write @{what}.limited(timeout=30)" in said(lambda one=one: one(print))
     assert "decorate" not in said(lambda: limiter.key("ann")(print))
     with pytest.raises(AttributeError, match="^'RateLimiter' object has no attribute 'nonsense'$"):
-        limiter.nonsense
+        _ = limiter.nonsense
 
 
 @pytest.mark.parametrize(
@@ -118,8 +121,10 @@ def test_a_windows_arguments_are_named_too(kinds):
 
 def test_constructors_still_show_their_signatures(kinds):
     for kind in kinds[:2]:
-        assert list(inspect.signature(kind).parameters)[0] == "name"
+        assert next(iter(inspect.signature(kind).parameters)) == "name"
         assert "args" not in inspect.signature(kind).parameters
+        assert f"As in {kind.__name__}(" in kind.__init__.__doc__
+    assert "The default is the number of one `per`" in RateLimiter.__doc__
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         kinds[0]()
 
