@@ -14,7 +14,11 @@ from tests.adapters.clients import ask, items
 
 PAGE = (Path(__file__).parents[2] / "docs" / "middleware.md").read_text()
 EXAMPLES = dict(
-    zip(("fastapi", "starlette", "flask"), re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL), strict=True)
+    zip(
+        ("fastapi", "starlette", "flask", "routes"),
+        re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL),
+        strict=True,
+    )
 )
 
 
@@ -74,3 +78,20 @@ def test_flask(example):
         "day": {"q": 1000, "w": 86_400},
         "second": {"q": 5, "w": 1},
     }
+
+
+@pytest.mark.parametrize("example", ["routes"], indirect=True)
+def test_a_route_has_a_limit_of_its_own(example):
+    async def main():
+        exports = [await ask(example["app"], "/export/all") for _ in range(3)]
+        return exports, await ask(example["app"], "/login"), await ask(example["app"], "/other")
+
+    exports, login, other = asyncio.run(main())
+    assert [each.status for each in exports] == [404, 404, 429]
+    assert exports[-1].problem["violated-policies"] == ["export"]
+    assert (login.status, other.status) == (404, 404), "not denied: the page's application has no such routes"
+
+
+def test_all_examples_say_what_an_outage_does():
+    for name, code in EXAMPLES.items():
+        assert "on_unavailable=" in code or "budget=" in code, name

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from celery.exceptions import Retry
 
 from ddb_lease import LeaseBucket, local
 from ddb_lease.testing import TestEnvironment
@@ -61,7 +62,7 @@ def tasks(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     import tasks
 
-    made = (tasks.imports, tasks.tidying, tasks.mail)
+    made = (tasks.imports, tasks.tidying, tasks.mail, tasks.invitations)
     try:
         yield tasks
     finally:
@@ -133,3 +134,12 @@ def test_a_task_whose_lease_is_lost_begins_again_and_one_that_is_not_needed_is_s
     with tasks.tidying.acquire(0):
         assert tasks.tidy.apply(["/tmp"]).result == "skipped"
     assert tasks.tidy.apply(["/tmp"]).result == "done"
+
+
+def test_no_minute_has_more_invitations_than_the_window_and_the_next_one_comes_back_in_time(tasks):
+    for number in range(10):
+        tasks.invite(number)
+    with pytest.raises(Retry) as again:
+        tasks.invite(11)
+    assert again.value is not None
+    assert 0 < tasks.invitations.check().retry_after < 66
