@@ -220,7 +220,7 @@ def test_a_permit_that_was_given_back_is_not_told_of(windows, environment):
     assert lasts - 4.5 <= window.check().retry_after <= lasts
 
 
-def test_what_an_operator_gave_back_is_not_told_of_after_a_look(windows, environment):
+def test_the_first_of_those_that_are_still_in_use_is_told_of(windows, environment):
     window, other = windows(max_tokens=1), windows(max_tokens=2)
     other.acquire()
     environment.clock.pass_time(6)
