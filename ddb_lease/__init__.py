@@ -45,6 +45,7 @@ if _typing.TYPE_CHECKING:
         Resized,
         Timing,
         Waiter,
+        WindowDecision,
     )
     from ddb_lease.rate_limiter import RateLimiter
     from ddb_lease.reservation import Reservation
@@ -87,6 +88,7 @@ __all__ = [
     "TooManyPermits",
     "UnknownBucket",
     "Waiter",
+    "WindowDecision",
     "acquire_all",
     "client_config",
     "exit_on_sigterm",
@@ -118,6 +120,7 @@ _MODULES = {
             "Resized",
             "Timing",
             "Waiter",
+            "WindowDecision",
         ),
         "models",
     ),

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from datetime import timedelta
 from fractions import Fraction
 
 from ddb_lease.errors import ConfigurationError
+
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(?:/|per) ?(?:1 ?)?([smhd])[a-z]{0,6}")
+"""A number of permits, and the first letter of a unit."""
 
 _LONGEST = 60
 """Characters of a value in a message."""
@@ -25,6 +29,7 @@ _LARGEST = 10**15
 
 _MINUTE = 60
 _HOUR = 3600
+_DAY = 86_400
 _YEAR = 365 * 86_400
 
 
@@ -60,7 +65,17 @@ def positive(what: str, value: object) -> Fraction:
     number = as_number(value)
     if not isinstance(value, int) and math.isfinite(number) and number > 0:
         return Fraction(float.__repr__(number))
-    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}")
+    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}{_as_rate(what, value)}")
+
+
+def _as_rate(what: str, value: object) -> str:
+    """How a rate is written that was given as a text, as other libraries and the command line take it."""
+    if what not in {"rate", "permits"} or not isinstance(value, str):
+        return ""
+    found = _RATE.fullmatch(value.strip())
+    per = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY}
+    number, seconds = (found[1], per[found[2]]) if found else ("10", _MINUTE)
+    return f": write {what}={number}, per={seconds}"
 
 
 def checked_timeout(timeout: object, *, what: str = "timeout") -> float | None:

@@ -110,14 +110,14 @@ class AcquireTimeout(LeaseError, TimeoutError):
 
 
 class RateTimeout(AcquireTimeout):
-    """Permits of a rate cannot be had in time: nothing is held, and nothing was charged.
+    """Permits of a rate, or of a window, cannot be had in time: nothing is held, and nothing was charged.
 
     Attributes:
-        rate: The rate that lets wait longest: of a key under parents, it may be a parent's.
+        rate: The window; or the rate that lets wait longest: of a key under parents, it may be a parent's.
         key: Its key; empty for a rate without keys.
         limit: Its limit that comes last, ``permits`` for one without a name; empty if a block comes last, or if nothing
             is known.
-        retry_after: Seconds until the permits could be had, as far as this process knows.
+        retry_after: Seconds until the permits could be had, as far as this process knows; others may take them first.
         blocked_seconds: Until a block of the key ends; 0.0 if it is not blocked.
     """
 

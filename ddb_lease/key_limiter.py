@@ -14,6 +14,7 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
+from ddb_lease._runtime.rates.first_guesses import FirstGuesses
 from ddb_lease._runtime.rates.interrupts import handing_over, interrupted
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
@@ -27,7 +28,7 @@ from ddb_lease.reservation import Reservation
 Result = TypeVar("Result")
 
 
-class KeyLimiter:
+class KeyLimiter(FirstGuesses):
     """One key of a `RateLimiter`, such as one customer of many: limits of its own, under the limiter's policy.
 
     `RateLimiter.key` makes it. It holds no thread, connection or memory to speak of: make as many as you like, whenever
@@ -44,6 +45,8 @@ class KeyLimiter:
         ...     [team.try_acquire(requests=1, tokens=600), team.try_acquire(requests=1, tokens=600)]
         [True, False]
     """
+
+    _called = "key"
 
     __slots__ = ("_core", "_family", "_runtime", "key")
 

@@ -137,7 +137,7 @@ class Limit:
     Attributes:
         permits: How many; a number above 0.
         per: The time in which they are admitted: seconds, or a timedelta.
-        burst: How many at once, a whole number; None for those of one `per`, and one at least.
+        burst: How many at once, a whole number; None for those of one `per`, `permits` rounded down, and one at least.
 
     Raises:
         ConfigurationError: A number is none, or not above 0.
@@ -205,6 +205,22 @@ class Decision:
     decided_by: DecidedBy = "table"
     blocked_seconds: float = 0.0
     settings: Mapping[str, Limit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowDecision:
+    """Whether a permit of a `SlidingWindow` was taken, and if not, when to ask again.
+
+    Attributes:
+        allowed: Whether the permit was taken.
+        retry_after: Seconds until the first of the permits in use is back, as far as this process knows; 0.0 if one was
+            taken. It is right to about a second, as the service's time is known no better. Others may take that permit
+            first, so it is no promise; a permit that others used too late and gave back comes earlier. 1.0 where
+            nothing is known.
+    """
+
+    allowed: bool
+    retry_after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rates.family import checked_parents
+from ddb_lease._runtime.rates.first_guesses import OF_A_LIMITER, FirstGuesses, named_arguments
 from ddb_lease._runtime.rates.given import limits_given
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN
@@ -40,7 +41,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter(NotAsync, BelongsHere):
+class RateLimiter(NotAsync, BelongsHere, FirstGuesses):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
     It runs GCRA (ITU-T I.371): a charge is one conditional write to one item, and nothing is read in order to decide.
@@ -65,8 +66,9 @@ class RateLimiter(NotAsync, BelongsHere):
         name: The rate's name in the table; any non-empty string of up to 2048 bytes.
         rate: Permits in `per` seconds; up to a million a second. It may be less than one.
         per: Seconds, or a timedelta.
-        burst: How many permits can be had at once after a quiet time; by default as many as in one `per`, and at least
-            one. It comes back in ``burst * per / rate`` seconds, which may be a year at most.
+        burst: How many permits can be had at once after a quiet time. The default is the number of one `per`, `rate`
+            rounded down, and at least one: so up to twice the rate is admitted in the first `per`. With 1, permits come
+            one by one. It comes back in ``burst * per / rate`` seconds, which may be a year at most.
         limits: Limits by name instead of `rate`, `per` and `burst`: calls then name the permits, and take all or none.
             Up to ten.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
@@ -74,9 +76,9 @@ class RateLimiter(NotAsync, BelongsHere):
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
         endpoint_url: An endpoint other than DynamoDB's own.
         prefetch: Take at least this many permits with one write, for limiters with one limit, and hand them out in this
-            process, each when it is due. That divides the cost of a permit by this number. Other processes wait for
-            that much longer, and permits that are in hand when the process ends, or that nobody wants within a second
-            of their due time, are forgone.
+            process, each when it is due. That divides the cost of a permit by this number. A charge takes no more than
+            the burst, so neither does this. Other processes wait for that much longer. Permits that are in hand when
+            the process ends, or that nobody wants within a second of their due time, are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
         on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.
@@ -100,7 +102,9 @@ class RateLimiter(NotAsync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`limiter.acquire()`, or use ddb_lease.aio in asyncio"
+    _called = "limiter"
 
+    @named_arguments("RateLimiter('mail-api', rate=10, per=60, burst=1)", OF_A_LIMITER)
     def __init__(
         self,
         name: str,

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.mistaken import NotAsync
+from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.models import BucketStatus, Seconds, Timing
+from ddb_lease.models import BucketStatus, Seconds, Timing, WindowDecision
 from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
@@ -37,7 +39,7 @@ _LIMITED = Wording(
 )
 
 
-class SlidingWindow(NotAsync, BelongsHere):
+class SlidingWindow(NotAsync, BelongsHere, FirstGuesses):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -78,7 +80,9 @@ class SlidingWindow(NotAsync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`window.acquire()`, or use ddb_lease.aio in asyncio"
+    _called = "window"
 
+    @named_arguments("SlidingWindow('sign-ups', max_tokens=5, period=3600)", OF_A_WINDOW)
     def __init__(
         self,
         name: str,
@@ -134,7 +138,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query if no permit can be had (three if there are
         more than 128).
         """
-        return self._use(self._core.deadline(TRY_SECONDS), patient=False)
+        return self._try().allowed
 
     def acquire(self, *, timeout: Seconds | None = None) -> None:
         """Wait for a permit, and take it.
@@ -145,7 +149,7 @@ class SlidingWindow(NotAsync, BelongsHere):
             timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
 
         Raises:
-            AcquireTimeout: None was available in time.
+            RateTimeout: None was available in time. It is an `AcquireTimeout`; its `retry_after` is that of `check`.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. A permit may be lost for a period.
             StoreRejected: As in `try_acquire`.
@@ -153,8 +157,35 @@ class SlidingWindow(NotAsync, BelongsHere):
 
         Cost: as `LeaseBucket.acquire`; waiters write nothing, and read about once a second for the whole process.
         """
-        if not self._use(self._core.deadline(timeout), patient=True):
-            raise self._window.timed_out(timeout)
+        decision = self._use(self._core.deadline(timeout), patient=True)
+        if not decision.allowed:
+            raise self._window.timed_out(timeout, decision)
+
+    def check(self, *, timeout: Seconds | None = 0) -> WindowDecision:
+        """Take a permit if it can be had in time, and tell when one can be: at once, as `try_acquire`, or as `acquire`.
+
+        A task that must not wait comes back later by it: `retry_after` is the time until the first permit in use is
+        back, as far as this process knows. It is no promise, as others may be faster.
+
+        Args:
+            timeout: Seconds, or a timedelta, to wait for it at most; 0: it is to be had at once. Where it cannot be had
+                in time, the decision says so: there is no `RateTimeout`.
+
+        Raises:
+            StoreUnavailable: As in `try_acquire` and `acquire`, and so are the other errors.
+
+        Cost: that of `try_acquire` or `acquire`, and no more.
+
+        Example:
+            >>> from ddb_lease import SlidingWindow, local
+            >>> with SlidingWindow("mails", max_tokens=1, period=60, **local.connect()) as window:
+            ...     first, second = window.check(), window.check()
+            >>> first.allowed, second.allowed, 60 < second.retry_after < 65
+            (True, False, True)
+        """
+        if checked_timeout(timeout) == 0:
+            return self._try()
+        return self._use(self._core.deadline(timeout), patient=True)
 
     def limited(self, timeout: Seconds | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`.
@@ -200,15 +231,18 @@ class SlidingWindow(NotAsync, BelongsHere):
         finally:
             self.close()
 
-    def _use(self, deadline: float, *, patient: bool) -> bool:
-        """Win a slot, and let it expire; False if none came free in time."""
+    def _try(self) -> WindowDecision:
+        return self._use(self._core.deadline(TRY_SECONDS), patient=False)
+
+    def _use(self, deadline: float, *, patient: bool) -> WindowDecision:
+        """Win a slot, and let it expire, unless none came free in time."""
         with self._window.reporting() as ended:
             for _ in range(TRIES):
                 with contextlib.suppress(TooLate):
                     return ended(self._use_once(deadline, patient=patient))
             raise self._window.too_slow()
 
-    def _use_once(self, deadline: float, *, patient: bool) -> bool:
+    def _use_once(self, deadline: float, *, patient: bool) -> WindowDecision:
         core = self._core
         wakeup = core.runtime.wakeup()
         pending = self._window.begin(deadline, patient=patient, wake=wakeup.wake)

@@ -1,6 +1,7 @@
 """The benchmarks: their counting rules, and that each of our contenders does what is measured."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,7 +136,50 @@ def test_the_formula_of_the_costs():
     assert paid == pytest.approx((2_000 + 360 + 14_400) * 0.625e-6 + (1_000 + 1_800) * 0.125e-6)
 
 
-@pytest.mark.parametrize("wrong", [["--acquires", "-1"], ["--acquires", "many"], ["--lease-seconds", "0"]])
+def test_the_cost_of_a_rate_and_what_makes_it_cheaper(capsys):
+    month = 730 * 3600
+
+    def paid(*arguments):
+        assert cost.main(["--processes", "0", *arguments]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        return float(line.split()[-2].replace(",", ""))
+
+    single = paid("--permits-per-second", "100")
+    assert single == pytest.approx(100 * month * 0.625e-6, abs=1e-3)
+    assert paid("--permits-per-second", "100", "--prefetch", "10") == pytest.approx(single / 10, abs=1e-3)
+    assert paid("--permits-per-second", "100", "--parents", "1") == pytest.approx(single * 4, abs=1e-3)
+    assert paid("--denials-per-second", "100") == pytest.approx(single, abs=1e-3)
+    cost.main(["--permits-per-second", "1", "--acquires", "1"])
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(cost.MEASURED)
+
+
+def test_the_page_on_costs_has_what_is_computed():
+    page = (Path(__file__).parent.parent / "docs" / "cost.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d,.]+) \$ \|(.*)$", page, flags=re.MULTILINE)
+    assert len(rows) == 4
+    for rate, single, rest in rows:
+        permits = float(rate.replace(",", ""))
+        shown = [single, *(cell.strip(" $") for cell in rest.split("|")[:-1])]
+        ways = [{}, {"prefetch": 10.0}, {"prefetch": 100.0}, {"parents": 1.0}]
+        for cell, way in zip(shown, ways, strict=True):
+            if cell:
+                assert cell == f"{cost.dollars_of_permits(permits_per_second=permits, **way):,.2f}"
+    ours, none = (
+        cost.MEASURED["ddb_lease"],
+        {"acquires": 0.0, "lease_hours": 0.0, "lease_seconds": 60.0, "waiting_hours": 0.0},
+    )
+    leases = [
+        {"acquires": 1e6},
+        *({"lease_hours": 730.0, "lease_seconds": each} for each in (15.0, 60.0, 600.0)),
+        {"waiting_hours": 730.0},
+    ]
+    told = re.findall(r"^\| [^|]*\| [^|]*units?[^|]* \| ([\d.]+) \$ \|$", page, flags=re.MULTILINE)
+    assert told == [f"{cost.dollars(ours, **{**none, **way}):,.2f}" for way in leases]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--prefetch", "0.5"], ["--acquires", "-1"], ["--acquires", "many"], ["--lease-seconds", "0"]]
+)
 def test_wrong_numbers_are_refused(wrong, capsys):
     with pytest.raises(SystemExit) as end:
         cost.main(wrong)

@@ -11,7 +11,8 @@ import types
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, Limit
-from tests.support import charges
+from ddb_lease.rate_events import Denied
+from tests.support import charges, eventually
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -42,6 +43,54 @@ def test_all_views_of_a_key_share_what_is_known_of_it(limiter):
     assert limiter.key("team").wait_time() > 0
     assert not limiter.key("team").check().allowed
     assert charges(limiter) == sent, "the denial is remembered"
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_a_denial_tells_of_no_permit_that_came_back_since_it_was_decided(rates, environment, wanted):
+    def pass_time(event):  # the user's own function takes time, as a thread that is not scheduled does
+        if isinstance(event, Denied):
+            environment.clock.pass_time(10)
+
+    limiter = rates(rate=1, burst=3, on_event=pass_time)
+    assert limiter.check(3).allowed
+    denied = limiter.check(wanted)
+    assert not denied.allowed
+    assert denied.remaining == denied.limits["permits"].remaining == wanted - 1
+    assert limiter.check(3).allowed, "they are there by now"
+
+
+def test_a_denial_of_several_limits_tells_of_one_that_is_short(rates, environment):
+    slow = {"on_event": lambda event: environment.clock.pass_time(10) if isinstance(event, Denied) else None}
+    limiter = rates(limits={"requests": Limit(1, burst=9), "tokens": Limit(1, burst=3)}, rate=None, burst=None, **slow)
+    assert limiter.check(requests=1, tokens=3).allowed
+    denied = limiter.check(requests=1, tokens=2)
+    assert not denied.allowed
+    assert (denied.tightest, denied.remaining) == ("tokens", 1)
+    assert {name: limit.remaining for name, limit in denied.limits.items()} == {"requests": 9, "tokens": 1}
+
+
+def test_a_denial_under_a_parent_tells_of_one_that_is_short(rates, environment):
+    slow = {"on_event": lambda event: environment.clock.pass_time(10) if isinstance(event, Denied) else None}
+    org = rates(name="org", rate=1, burst=9)
+    key = rates(rate=1, burst=3, **slow).key("team", under=[org])
+    assert key.check(3).allowed
+    denied = key.check()
+    assert not denied.allowed
+    assert denied.remaining == denied.limits["permits"].remaining == 0
+
+
+def test_a_denial_tells_of_no_permit_that_is_kept_for_who_waits_in_front(new_limiter, in_thread):
+    limiter = new_limiter(rate=1, per=3_600, burst=6)
+    assert limiter.check(5).allowed
+    waiting = in_thread(lambda: limiter.check(6, timeout=20_000))  # too far ahead to be booked
+    eventually(lambda: limiter._core.state.book("").first())
+    denied = limiter.check()
+    assert not denied.allowed, "who waits in front takes it"
+    assert (denied.remaining, denied.limits["permits"].remaining) == (0, 0)
+    assert denied.retry_after == denied.limits["permits"].retry_after > 0
+    limiter.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        waiting.result(20)
 
 
 def test_another_process_sees_a_key_as_it_is(limiter, rates):

@@ -219,7 +219,7 @@ def test_what_cannot_work_is_refused_and_nothing_is_sent(teams, orgs, rates, buc
         with pytest.raises(ConfigurationError, match=said):
             call()
     with pytest.raises(
-        ConfigurationError, match=f"^rate '{teams.name}': there is no limit 'tokens': there are permits$"
+        ConfigurationError, match=f"^rate '{teams.name}': there is no limit 'tokens': there are permits; of one limit, "
     ):
         under_named.try_acquire(tokens=1)
     assert teams.tap.sent == named.tap.sent == []

@@ -508,7 +508,9 @@ def test_a_mistyped_argument_is_named(rates):
     for limiter in (rates(), rates(name="several", rate=None, burst=None, limits=SETTINGS)):
         names = ", ".join(sorted(limiter.policy()))
         for use in (limiter, limiter.key("k")):
-            with pytest.raises(ConfigurationError, match=f"^there is no limit 'timout': there are {names}$"):
+            with pytest.raises(
+                ConfigurationError, match=rf"^there is no limit 'timout': there are {names}; did you mean 'timeout'\?$"
+            ):
                 use.acquire(5, timout=3)
     with pytest.raises(ConfigurationError, match="n is for a limiter with one limit: name the limits"):
         limiter.acquire(5, tokens=3)

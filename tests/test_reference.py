@@ -36,6 +36,7 @@ def row(section, name):
         models.BucketStatus,
         models.LeaseInfo,
         models.RateStatus,
+        models.WindowDecision,
         models.Resized,
         models.Repaired,
         models.Waiter,

@@ -6,7 +6,16 @@ from random import Random
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUnavailable, Timing, UnknownBucket
+from ddb_lease import (
+    AcquireTimeout,
+    ConfigurationError,
+    RateTimeout,
+    SlidingWindow,
+    StoreUnavailable,
+    Timing,
+    UnknownBucket,
+    WindowDecision,
+)
 from ddb_lease._protocol.messages import Claim, Look, Mint, Release
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state import log
@@ -140,6 +149,89 @@ def test_a_machine_that_stood_still_uses_nothing_that_is_over(windows, environme
     assert window.try_acquire()
     assert (len(window.tap.of(Claim)), len(window.tap.of(Release))) == (2, 1)
     assert sum("lease_id" in slot for slot in table.slots().values()) == 2
+
+
+def test_a_check_takes_a_permit_or_tells_when_the_first_comes_back(windows, environment):
+    window = windows()
+    assert window.check() == WindowDecision(allowed=True, retry_after=0.0)
+    used = environment.clock.steady()
+    environment.clock.pass_time(5)
+    assert [window.check().allowed for _ in range(2)] == [True, True], "a check takes a permit, as a rate's does"
+    denied = window.check()
+    assert not denied.allowed
+    assert window.status().free == 0
+    lasts = PERIOD + ANY + 1  # and up to a second more, until it is certain by whole seconds of the service's time
+    assert lasts <= environment.clock.steady() + denied.retry_after - used <= lasts + 2.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_comes_back_when_told_finds_a_permit_and_hardly_earlier(windows, environment, seed):
+    chance, window = Random(seed), windows(max_tokens=2)
+    for _ in range(12):
+        environment.clock.pass_time(chance.uniform(0, 3))
+        decision = window.check()
+        if decision.allowed:
+            continue
+        early = decision.retry_after - 1.5
+        if early > 0:
+            environment.clock.pass_time(early)
+            assert not window.check().allowed
+            environment.clock.pass_time(1.5)
+        else:
+            environment.clock.pass_time(decision.retry_after)
+        assert window.check().allowed
+
+
+def test_a_waiting_check_waits_and_is_told_too(windows, environment):
+    window = windows(max_tokens=1)
+    assert window.check(timeout=60).allowed
+    began = environment.clock.steady()
+    denied = window.check(timeout=8)
+    assert environment.clock.steady() - began >= 8
+    assert PERIOD - 8 < denied.retry_after < PERIOD
+    assert window.check(timeout=60).allowed
+    assert environment.clock.steady() - began > PERIOD
+    with pytest.raises(ConfigurationError, match="timeout must be"):
+        window.check(timeout=-1)
+
+
+def test_a_timeout_tells_when_the_first_comes_back_also_if_others_used_it(windows, environment, bucket_name):
+    windows(max_tokens=1).acquire()
+    environment.clock.pass_time(4)
+    other = windows(max_tokens=1)
+    with pytest.raises(
+        RateTimeout, match=r"no permit of window .* within 5 s: the first one comes back in 1\ds$"
+    ) as told:
+        other.acquire(timeout=5)
+    assert (told.value.rate, told.value.limit, told.value.key) == (bucket_name, "permits", "")
+    assert PERIOD - 9 < told.value.retry_after < PERIOD - 4
+    with pytest.raises(AcquireTimeout) as at_once:
+        other.acquire(timeout=0)
+    assert at_once.value.retry_after == pytest.approx(told.value.retry_after, abs=1.5)
+
+
+def test_a_permit_that_was_given_back_is_not_told_of(windows, environment):
+    window = windows(max_tokens=2)
+    assert window.check().allowed
+    environment.clock.pass_time(2)
+    window.tap.inject((Claim, Mint), after=lambda _: environment.clock.pass_time(1.5))  # too late: given back
+    assert window.check().allowed
+    lasts = PERIOD + ANY + 1
+    assert lasts - 4.5 <= window.check().retry_after <= lasts
+
+
+def test_the_first_of_those_that_are_still_in_use_is_told_of(windows, environment):
+    window, other = windows(max_tokens=1), windows(max_tokens=2)
+    other.acquire()
+    environment.clock.pass_time(6)
+    other.acquire()
+    assert not other.check().allowed
+    environment.clock.pass_time(PERIOD - 2)
+    assert other.check().allowed, "the first one is back"
+    denied = other.check()
+    assert not denied.allowed
+    assert denied.retry_after < 10, "the second one's end, not the first one's"
+    assert window.check().retry_after == pytest.approx(denied.retry_after, abs=1.5)
 
 
 def test_where_every_answer_is_late_it_says_so(windows, environment):

@@ -48,6 +48,7 @@ PUBLIC = {
     "Limit": "one limit of several",
     "Decision": "what `check` returns",
     "LimitDecision": "one limit of it",
+    "WindowDecision": "what a window's `check` returns",
     "client_config": "for a client of one's own",
     "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",

@@ -18,17 +18,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ddb_lease._numbers import as_seconds, checked_timeout, shown
+from ddb_lease._numbers import as_seconds, checked_timeout, duration_text, shown
 from ddb_lease._protocol.outcomes import Outcome
+from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.arguments import checked_timing, require_callback
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire
+from ddb_lease._runtime.instrumentation import both
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._runtime.window_reporter import WindowReporter, unreported
+from ddb_lease._runtime.window_reporter import Ended, WindowReporter, unreported
+from ddb_lease._state.used_permits import UsedPermits
 from ddb_lease._state.words import WINDOW
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, Seconds, Timing
+from ddb_lease.errors import ConfigurationError, RateTimeout, StoreUnavailable
+from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, Seconds, Timing, WindowDecision
 from ddb_lease.rate_events import OnRateEvent
 
 ANSWER_SECONDS: Final = 1.0
@@ -41,6 +44,9 @@ LONGEST_PERIOD: Final = 300 * 86_400.0
 TRY_SECONDS: Final = 10.0
 TRIES: Final = 3
 """How often a permit may come too late until the caller is told."""
+
+AGAIN_SECONDS: Final = 1.0
+"""After how long to ask again where nothing is known of the permits in use."""
 
 _PERMIT: Final = {PERMIT_KEY: "permit"}
 """Attached to each permit, so that an operator does not take it for a lease that somebody holds."""
@@ -97,6 +103,7 @@ class WindowCore:
             runtime=runtime,
             words=WINDOW,
         )
+        self._in_use = UsedPermits(self.bucket.state.time)
         self.reporter = None
         if on_event is not None:
             self.reporter = WindowReporter(self.bucket.name, on_event, runtime=self.bucket.runtime)
@@ -104,16 +111,15 @@ class WindowCore:
     def begin(self, deadline: float, *, patient: bool, wake: Callable[[], None]) -> PendingAcquire:
         """Begin to win a slot."""
         pending = self.bucket.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wake)
-        if self.reporter is None:
-            return pending
-        return replace(pending, observe=self.reporter.observing(pending.observe))
+        observe = both(self._in_use.observe, pending.observe)
+        return replace(pending, observe=observe if self.reporter is None else self.reporter.observing(observe))
 
-    def reporting(self) -> AbstractContextManager[Callable[[bool], bool]]:
-        """A block for one call, which is to call what it gives with whether the call got its permit."""
+    def reporting(self) -> AbstractContextManager[Ended]:
+        """A block for one call, which is to call what it gives with how the call ended."""
         return unreported() if self.reporter is None else self.reporter.reporting()
 
-    def used(self, pending: PendingAcquire, outcome: Outcome) -> bool:
-        """Whether a slot was won in time, which is then left to expire.
+    def used(self, pending: PendingAcquire, outcome: Outcome) -> WindowDecision:
+        """Whether a slot was won in time, which is then left to expire; else when to ask again.
 
         Raises:
             TooLate: It was won too late.
@@ -122,11 +128,13 @@ class WindowCore:
         """
         grant = self.bucket.conclude(pending, outcome)
         if grant is None:
-            return False
+            seconds = self._in_use.first_back_in()
+            return WindowDecision(allowed=False, retry_after=AGAIN_SECONDS if seconds is None else seconds)
         self._require_in_time(grant)
         if self.bucket.state.closed:  # closed just now
             raise self.bucket.state.closed_error()
-        return True
+        self._in_use.used(grant)
+        return WindowDecision(allowed=True, retry_after=0.0)
 
     def too_slow(self) -> StoreUnavailable:
         """The error where permits came too late, again and again."""
@@ -134,10 +142,15 @@ class WindowCore:
             f"no permit of window {self.bucket.name!r}: answers take longer than {ANSWER_SECONDS:g} s"
         )
 
-    def timed_out(self, timeout: Seconds | None) -> AcquireTimeout:
-        """The error of a call that timed out."""
-        return AcquireTimeout(
-            f"no permit of window {self.bucket.name!r} available within {checked_timeout(timeout):g} s"
+    def timed_out(self, timeout: Seconds | None, decision: WindowDecision) -> RateTimeout:
+        """The error of a call that timed out, as decided."""
+        name, back_in = self.bucket.name, self._in_use.first_back_in()
+        said = f": the first one comes back in {duration_text(back_in)}" if back_in else ""
+        return RateTimeout(
+            f"no permit of window {name!r} available within {checked_timeout(timeout):g} s{said}",
+            rate=name,
+            limit=SINGLE,
+            retry_after=decision.retry_after,
         )
 
     def _require_in_time(self, grant: Grant) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from ddb_lease._protocol.messages import Answer, Request, ThrottledAnswer
 from ddb_lease._runtime import process
@@ -19,6 +19,7 @@ from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.instrumentation import Observer, request_name
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import StoreUnavailable
+from ddb_lease.models import WindowDecision
 from ddb_lease.rate_events import (
     Admitted,
     Available,
@@ -28,6 +29,9 @@ from ddb_lease.rate_events import (
     RateThrottled,
     Unavailable,
 )
+
+Ended: TypeAlias = Callable[[WindowDecision], WindowDecision]
+"""What a call tells how it ended; returns the same."""
 
 _PERMIT: Final = "permits"
 """The name of the one limit of a window."""
@@ -52,14 +56,14 @@ class WindowReporter:
         process.register(self)
 
     @contextlib.contextmanager
-    def reporting(self) -> Iterator[Callable[[bool], bool]]:
-        """Report how a call ends: call what this gives with whether it got its permit."""
+    def reporting(self) -> Iterator[Ended]:
+        """Report how a call ends: call what this gives with it."""
         began = self._clock.steady()
 
-        def ended(allowed: bool) -> bool:
+        def ended(decision: WindowDecision) -> WindowDecision:
             self._answers()
             waited = self._clock.steady() - began
-            if allowed:
+            if decision.allowed:
                 self._calls.tell(Admitted(rate=self._name, key="", permits={_PERMIT: 1}, waited_seconds=waited))
             else:
                 self._calls.tell(
@@ -68,11 +72,11 @@ class WindowReporter:
                         key="",
                         permits={_PERMIT: 1},
                         limit=_PERMIT,
-                        retry_after=0.0,
+                        retry_after=decision.retry_after,
                         waited_seconds=waited,
                     )
                 )
-            return allowed
+            return decision
 
         try:
             yield ended
@@ -114,6 +118,6 @@ class WindowReporter:
 
 
 @contextlib.contextmanager
-def unreported() -> Iterator[Callable[[bool], bool]]:
+def unreported() -> Iterator[Ended]:
     """In place of `WindowReporter.reporting`, where nobody listens."""
-    yield bool
+    yield lambda decision: decision

@@ -14,6 +14,7 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
+from ddb_lease._runtime.rates.first_guesses import FirstGuesses
 from ddb_lease._runtime.rates.interrupts import handing_over
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
@@ -29,12 +30,15 @@ from ddb_lease.models import Decision, Limit, RateStatus, Seconds
 Result = TypeVar("Result")
 
 
-class KeyLimiter:
+class KeyLimiter(FirstGuesses):
     """As `ddb_lease.key_limiter.KeyLimiter`, for asyncio: one key of an `aio.RateLimiter`.
 
     Attributes:
         key: The key.
     """
+
+    _called = "key"
+    _awaits = "await "
 
     __slots__ = ("_core", "_driver", "_family", "_runtime", "key")
 

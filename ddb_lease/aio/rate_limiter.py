@@ -18,6 +18,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rates.family import checked_parents
+from ddb_lease._runtime.rates.first_guesses import OF_A_LIMITER, FirstGuesses, named_arguments
 from ddb_lease._runtime.rates.given import limits_given
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN
@@ -45,7 +46,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter(NotSync, BelongsHere):
+class RateLimiter(NotSync, BelongsHere, FirstGuesses):
     """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
@@ -56,14 +57,14 @@ class RateLimiter(NotSync, BelongsHere):
         name: The rate's name in the table.
         rate: Permits in `per` seconds; see `ddb_lease.RateLimiter`, here and below.
         per: Seconds, or a timedelta.
-        burst: How many permits can be had at once after a quiet time.
+        burst: How many permits can be had at once after a quiet time; by default the number of one `per`.
         limits: Limits by name instead of `rate`, `per` and `burst`: calls then name the permits, and take all or none.
             Up to ten.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
         endpoint_url: An endpoint other than DynamoDB's own.
-        prefetch: Take at least this many permits with one write, and hand them out in this process.
+        prefetch: Take at least this many permits with one write, the burst at most, and hand them out in this process.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: A plain function, called with each event, on the loop's thread: see `ddb_lease.rate_events`.
         on_unavailable: What decides where the service does not answer within `budget`.
@@ -87,7 +88,10 @@ class RateLimiter(NotSync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`await limiter.acquire()`"
+    _called = "limiter"
+    _awaits = "await "
 
+    @named_arguments("RateLimiter('mail-api', rate=10, per=60, burst=1)", OF_A_LIMITER)
     def __init__(
         self,
         name: str,

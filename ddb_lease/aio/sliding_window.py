@@ -13,17 +13,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
+from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import running_loop
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.models import BucketStatus, Seconds, Timing
+from ddb_lease.models import BucketStatus, Seconds, Timing, WindowDecision
 from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
@@ -39,7 +41,7 @@ _LIMITED = Wording(
 )
 
 
-class SlidingWindow(NotSync, BelongsHere):
+class SlidingWindow(NotSync, BelongsHere, FirstGuesses):
     """As `ddb_lease.SlidingWindow`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same items, and may share its name with synchronous windows. Requests are sent on
@@ -78,7 +80,10 @@ class SlidingWindow(NotSync, BelongsHere):
 
     _instead = "pass its name and settings, and make one there"
     _block = "`await window.acquire()`"
+    _called = "window"
+    _awaits = "await "
 
+    @named_arguments("SlidingWindow('sign-ups', max_tokens=5, period=3600)", OF_A_WINDOW)
     def __init__(
         self,
         name: str,
@@ -131,7 +136,7 @@ class SlidingWindow(NotSync, BelongsHere):
             StoreRejected: No table, no permission: trying again will not help.
             ConfigurationError: The window exists with a shorter period.
         """
-        return await self._use(self._core.deadline(TRY_SECONDS), patient=False)
+        return (await self._try()).allowed
 
     @no_block("`await window.acquire()` before the work")
     async def acquire(self, *, timeout: Seconds | None = None) -> None:
@@ -144,14 +149,31 @@ class SlidingWindow(NotSync, BelongsHere):
             timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
 
         Raises:
-            AcquireTimeout: None was available in time.
+            RateTimeout: None was available in time. It is an `AcquireTimeout`; its `retry_after` is that of `check`.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. A permit may be lost for a period.
             StoreRejected: As in `try_acquire`.
             ConfigurationError: `timeout` is not a timeout, or as in `try_acquire`.
         """
-        if not await self._use(self._core.deadline(timeout), patient=True):
-            raise self._window.timed_out(timeout)
+        decision = await self._use(self._core.deadline(timeout), patient=True)
+        if not decision.allowed:
+            raise self._window.timed_out(timeout, decision)
+
+    @no_block("`decision = await window.check()`")
+    async def check(self, *, timeout: Seconds | None = 0) -> WindowDecision:
+        """Take a permit if it can be had in time, and tell when one can be; as `ddb_lease.SlidingWindow.check`.
+
+        If it is cancelled, it ends as `acquire` does.
+
+        Args:
+            timeout: Seconds, or a timedelta, to wait for it at most; 0: it is to be had at once.
+
+        Raises:
+            StoreUnavailable: As in `try_acquire` and `acquire`, and so are the other errors.
+        """
+        if checked_timeout(timeout) == 0:
+            return await self._try()
+        return await self._use(self._core.deadline(timeout), patient=True)
 
     def limited(
         self, timeout: Seconds | None = None
@@ -199,17 +221,20 @@ class SlidingWindow(NotSync, BelongsHere):
         finally:
             await self.close()
 
-    async def _use(self, deadline: float, *, patient: bool) -> bool:
-        """Win a slot, and let it expire; False if none came free in time."""
+    async def _try(self) -> WindowDecision:
+        return await self._use(self._core.deadline(TRY_SECONDS), patient=False)
+
+    async def _use(self, deadline: float, *, patient: bool) -> WindowDecision:
+        """Win a slot, and let it expire, unless none came free in time."""
         window = self._window
         with window.reporting() as ended:
             for _ in range(TRIES):
                 try:
-                    won = await self._bucket.win(
+                    decision = await self._bucket.win(
                         lambda wake: window.begin(deadline, patient=patient, wake=wake), window.used
                     )
                 except TooLate:
                     await self._bucket.settled()  # its slot is free again then
                 else:
-                    return ended(won)
+                    return ended(decision)
             raise window.too_slow()

@@ -33,6 +33,29 @@ def test_requests_are_admitted_up_to_the_limit_and_then_denied(make, by):
     assert int(third["content-length"]) == len(third.body)
 
 
+def test_no_denial_of_many_threads_says_that_a_permit_is_left(make, by):
+    get = by.around(make(rate=40, burst=3).real, key=None)
+    enough, answers = threading.Event(), []
+
+    def ask():
+        while not enough.is_set():
+            answers.append(get())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + PATIENCE
+    while sum(each.status == 429 for each in answers) < 400 and time.monotonic() < until:
+        time.sleep(0.05)
+    enough.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    denied = [each for each in answers if each.status == 429]
+    assert len(denied) >= 400
+    assert {items(each["ratelimit"])["default"]["r"] for each in denied} == {0}
+    assert {each.status for each in answers} == {200, 429}
+
+
 def test_a_remembered_denial_sends_nothing_and_an_admission_one_charge(make, by):
     limiter = make(rate=2, per=HOUR)
     limiter.status()

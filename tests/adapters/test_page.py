@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import re
 import subprocess
 
 import pytest
@@ -15,7 +16,7 @@ from tests.adapters.clients import ask, items
 from tests.pages import Snippets, blocks
 
 SNIPPETS = Snippets("docs/middleware.md")
-EXAMPLES = dict(zip(("fastapi", "starlette", "flask"), SNIPPETS.of(), strict=True))
+EXAMPLES = dict(zip(("fastapi", "starlette", "flask", "routes"), SNIPPETS.of(), strict=True))
 (ANSWER,) = blocks("docs/middleware.md", "http")
 
 
@@ -85,3 +86,20 @@ def test_the_key_to_block_is_the_one_of_a_header_with_a_digest():
     )
     key = by_header("x-api-key", digest=True)
     assert done.stdout == key({"type": "http", "headers": [(b"x-api-key", b"a b")]})
+
+
+@pytest.mark.parametrize("example", ["routes"], indirect=True)
+def test_a_route_has_a_limit_of_its_own(example):
+    async def main():
+        exports = [await ask(example["app"], "/export/all") for _ in range(3)]
+        return exports, await ask(example["app"], "/login"), await ask(example["app"], "/other")
+
+    exports, login, other = asyncio.run(main())
+    assert [each.status for each in exports] == [404, 404, 429]
+    assert exports[-1].problem["violated-policies"] == ["export"]
+    assert (login.status, other.status) == (404, 404), "not denied: the page's application has no such routes"
+
+
+def test_all_examples_say_what_an_outage_does():
+    for name, snippet in EXAMPLES.items():
+        assert re.search("on_unavailable=|budget=", snippet.block.text), name

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUnavailable, UnknownBucket, aio
+from ddb_lease import ConfigurationError, RateTimeout, SlidingWindow, StoreUnavailable, UnknownBucket, aio
 from ddb_lease._protocol.messages import Claim, Mint, Release
 from ddb_lease._runtime.runtime import Runtime
 from tests.conftest import TABLE
@@ -41,6 +41,41 @@ def test_all_permits_may_come_at_once_and_no_more(windows):
             return [await window.try_acquire() for _ in range(5)]
 
     assert asyncio.run(main()) == [True] * 3 + [False] * 2
+
+
+def test_a_check_takes_a_permit_or_tells_when_the_first_comes_back(windows):
+    async def main():
+        async with windows(max_tokens=1) as window:
+            first, second, third = await window.check(), await window.check(), await window.check(timeout=0.2)
+            with pytest.raises(RateTimeout, match=r": the first one comes back in 1h") as told:
+                await window.acquire(timeout=0.1)
+            with pytest.raises(ConfigurationError, match="an acquire is no block"):
+                async with window.check():
+                    pass
+            with pytest.raises(ConfigurationError, match="timeout must be"):
+                await window.check(timeout=-1)
+            return first, [second, third, told.value]
+
+    first, denied = asyncio.run(main())
+    assert first.allowed
+    assert first.retry_after == 0.0
+    assert not any(getattr(one, "allowed", False) for one in denied)
+    assert all(HOUR - 60 < one.retry_after < HOUR + 10 for one in denied)
+
+
+def test_both_apis_tell_of_each_others_permits(windows, engine, session, bucket_name):
+    where = {"table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
+    with SlidingWindow(bucket_name, max_tokens=1, period=HOUR, **where) as other:
+        assert other.check().allowed
+
+        async def main():
+            async with windows(max_tokens=1) as window:
+                return await window.check()
+
+        denied = asyncio.run(main())
+        assert not denied.allowed
+        assert HOUR - 60 < denied.retry_after < HOUR + 10
+        assert HOUR - 60 < other.check().retry_after < HOUR + 10
 
 
 def test_tasks_share_a_window(windows):
@@ -107,7 +142,7 @@ def test_where_every_answer_is_late_it_says_so(windows, table):
             await window.acquire(timeout=30)
             for _ in range(20):
                 window.tap.inject(Claim, after=lambda _: time.sleep(1.1))
-            with pytest.raises((StoreUnavailable, AcquireTimeout)):
+            with pytest.raises((StoreUnavailable, RateTimeout)):
                 await window.acquire(timeout=2)
 
     asyncio.run(main())
@@ -135,7 +170,7 @@ def test_a_waiter_is_told_of_its_timeout_and_of_an_outage(windows):
             await window.status()
         for _ in range(3):
             await window.acquire(timeout=30)
-        with pytest.raises(AcquireTimeout, match=r"no permit of window .* within 0.1 s"):
+        with pytest.raises(RateTimeout, match=r"no permit of window .* within 0.1 s"):
             await window.acquire(timeout=0.1)
         with pytest.raises(ConfigurationError, match="timeout must be"):
             await window.acquire(timeout=-1)
@@ -172,7 +207,7 @@ def test_a_decorated_coroutine_waits_for_a_permit(windows):
             return number
 
         got = [await work(n) for n in range(3)]
-        with pytest.raises(AcquireTimeout):
+        with pytest.raises(RateTimeout):
             await work(3)
         with pytest.raises(ConfigurationError, match=r"aio.SlidingWindow.limited awaits what it decorates"):
             window.limited()(len)

@@ -32,6 +32,16 @@ SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE 
 (CONDITION,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", SECTION, flags=re.DOTALL))
 ROWS = re.findall(r"^\| (worker|operator|reader|deployer) \| (.*?) \| (.*?) \|$", SECTION, flags=re.MULTILINE)
 
+NUMBERS = dict(zip(("three", "four", "five", "six", "seven"), range(3, 8), strict=True))
+
+
+def test_every_page_that_counts_a_workers_actions_counts_them_all():
+    texts = [page.read_text() for page in sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))]
+    counted = [word for text in texts for word in re.findall(r"[Ww]orkers? needs? (\w+) actions", text)]
+    assert counted
+    assert {NUMBERS[word] for word in counted} == {len(ROLES["worker"])}
+
+
 IN_TRANSACTION = {
     "Put": "PutItem",
     "Update": "UpdateItem",

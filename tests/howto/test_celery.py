@@ -66,7 +66,7 @@ def tasks(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     import tasks
 
-    made = (tasks.imports, tasks.tidying, tasks.mail)
+    made = (tasks.imports, tasks.tidying, tasks.mail, tasks.invitations)
     try:
         yield tasks
     finally:
@@ -156,3 +156,12 @@ def test_a_task_that_finds_the_bucket_full_or_no_permit_left_is_tried_again_late
     full, no_permit = later
     assert full == 0.1
     assert 590 < no_permit <= 600
+
+
+def test_no_minute_has_more_invitations_than_the_window_and_the_next_one_comes_back_in_time(tasks):
+    for number in range(10):
+        tasks.invite(number)
+    with pytest.raises(Retry) as again:
+        tasks.invite(11)
+    assert again.value is not None
+    assert 0 < tasks.invitations.check().retry_after < 66

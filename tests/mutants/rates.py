@@ -22,6 +22,25 @@ RATES = Chapter(
     title="Rates and windows",
     mutants=(
         Mutant(
+            name="what was denied is not told to be left",
+            module="_runtime/rates/answers.py",
+            target="denied",
+            code="decision.allowed or not shown or any(one.remaining < counts[name] for name, one in shown.items())",
+            without="True",
+            noticed_by=(
+                "tests/test_key_limiter.py::test_a_denial_tells_of_no_permit_that_came_back_since_it_was_decided",
+                "tests/test_key_limiter.py::test_a_denial_tells_of_no_permit_that_is_kept_for_who_waits_in_front",
+            ),
+        ),
+        Mutant(
+            name="a window tells when the first of its permits in use is back",
+            module="_state/used_permits.py",
+            target="UsedPermits.first_back_in",
+            code="min(ends)",
+            without="max(ends)",
+            noticed_by=("tests/test_sliding_window.py::test_the_first_of_those_that_are_still_in_use_is_told_of",),
+        ),
+        Mutant(
             name="a key that is held, overridden or blocked is remembered whole",
             module="_state/rates/remembered_key.py",
             target="remembered",

@@ -61,6 +61,7 @@ def test_each_call_ends_with_an_event(make, told):
     assert {(event.rate, event.key, event.decided_by) for event in told} == {("sign-ups", "", "table")}
     assert {tuple(event.permits.items()) for event in told} == {(("permits", 1),)}
     assert all(0 <= event.waited_seconds < 30 for event in told)
+    assert all(3_500 < event.retry_after < 3_610 for event in told[3:])
 
 
 def test_an_outage_begins_and_ends_once(make, told):

@@ -227,6 +227,9 @@ def rates() -> None:
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
     assert_type(window.try_acquire(), bool)
     window.acquire(timeout=1)
+    assert_type(window.check(timeout=timedelta(seconds=1)), ddb_lease.WindowDecision)
+    assert_type(window.check().retry_after, float)
+    window.check(2)  # type: ignore[call-arg]
     assert_type(window.status(), ddb_lease.BucketStatus)
 
     tokens = ddb_lease.DynamoDBTokenBucket("tokens", max_tokens=10, token_timeout_seconds=300)
@@ -423,6 +426,7 @@ async def on_a_loop() -> None:
     async with aio.SlidingWindow("sign-ups", max_tokens=5, period=3600) as window:
         assert_type(await window.try_acquire(), bool)
         await window.acquire(timeout=1)
+        assert_type(await window.check(timeout=1), ddb_lease.WindowDecision)
         assert_type(await window.status(), ddb_lease.BucketStatus)
         window.release()  # type: ignore[attr-defined]
 

@@ -9,8 +9,9 @@ Invariants:
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LONGEST_KEY_BYTES, LONGEST_LIMIT_NAME, MOST_LIMITS, LimitPolicy
@@ -101,10 +102,27 @@ def checked_permits(wanted: Mapping[str, object], limits: Iterable[str], *, leas
     names = set(limits)
     for name, permits in wanted.items():
         if name not in names:
-            raise ConfigurationError(f"there is no limit {shown(name)}: there are {', '.join(sorted(names))}")
+            there = f"there is no limit {shown(name)}: there are {', '.join(sorted(names))}"
+            raise ConfigurationError(f"{there}{_meant(name, permits, names)}")
         if isinstance(permits, bool) or not isinstance(permits, int) or permits < least:
             raise ConfigurationError(f"{name} must be a whole number from {least} up, not {shown(permits)}")
     return {name: int(permits) for name, permits in wanted.items() if isinstance(permits, int) and permits}
+
+
+def _meant(name: str, value: object, limits: Collection[str]) -> str:
+    """What to write in place of an argument that names no limit; empty if nobody knows."""
+    if name == "key":
+        return f"; for a key, write limiter.key({shown(value)}).acquire()"
+    if name == "under":
+        return "; parents belong to a key: write limiter.key('acme', under=[orgs])"
+    if name in {"timeout", "blocking", "block", "wait"}:
+        return "; `acquire` and `check` take a timeout, and `try_acquire` never waits"
+    likely = difflib.get_close_matches(name, [*sorted(limits), "timeout", "settle_within"], n=1)
+    if likely:
+        return f"; did you mean {likely[0]!r}?"
+    if set(limits) == {SINGLE} and isinstance(value, int) and not isinstance(value, bool):
+        return f"; of one limit, write the number alone, as in acquire({shown(value)})"
+    return ""
 
 
 def _require_name(name: object) -> None:

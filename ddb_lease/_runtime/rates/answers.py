@@ -1,12 +1,15 @@
 """What a limiter tells its callers: how long to wait, what is left, and why a call timed out.
 
-Invariants: it sends nothing, and tells what this process knows: others may have charged since.
+Invariants:
+
+- It sends nothing, and tells what this process knows: others may have charged since.
+- What is left after a denial is less than what was wanted, of one limit at least: see `denied`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ddb_lease._numbers import duration_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
@@ -81,6 +84,10 @@ class RateAnswers:
 
     def decision(self, key: str, wanted: Wanted, *, allowed: Verdict | bool) -> Decision:
         """What this process knows of a key, after it was asked for permits."""
+        return denied(self.standing(key, wanted, allowed=allowed), wanted)
+
+    def standing(self, key: str, wanted: Wanted, *, allowed: Verdict | bool) -> Decision:
+        """The same, as it is by now: time has passed since it was decided."""
         state, now = self._state, self._state.rate_time.now_ns()
         if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
             return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
@@ -156,6 +163,21 @@ class RateAnswers:
             retry_after=lack.seconds,
             blocked_seconds=lack.blocked,
         )
+
+
+def denied(decision: Decision, wanted: Wanted) -> Decision:
+    """A decision; if it denies permits that seem to be there, nobody is told that they are left.
+
+    They have come back since it was decided, or they are kept for callers of this process that wait in front.
+    """
+    counts = {**wanted.booked, **wanted.reserved}
+    shown = {name: decision.limits[name] for name in counts if name in decision.limits}
+    if decision.allowed or not shown or any(one.remaining < counts[name] for name, one in shown.items()):
+        return decision
+    name = min(shown, key=lambda each: (shown[each].remaining - counts[each], each))
+    left = counts[name] - 1
+    limit = replace(shown[name], remaining=left, retry_after=shown[name].retry_after if left else decision.retry_after)
+    return replace(decision, limits={**decision.limits, name: limit}, remaining=left, tightest=name)
 
 
 def _nothing_known(limits: Mapping[str, LimitPolicy], retry_in: float) -> Decision:

@@ -22,6 +22,7 @@ from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rates.answers import denied
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import ReservationCore, nothing_held, reserved
 from ddb_lease._runtime.rates.wish import Verdict, Wish
@@ -203,7 +204,7 @@ class Family:
         if allowed.by != "table":
             return own.core.answers.decision(own.key, wanted[0], allowed=allowed)
         each = [
-            one.core.answers.decision(one.key, want, allowed=bool(allowed))
+            one.core.answers.standing(one.key, want, allowed=bool(allowed))
             for one, want in zip(self.members, wanted, strict=True)
         ]
         limits, settings = dict(each[0].limits), dict(each[0].settings)
@@ -213,7 +214,7 @@ class Family:
                 if found is None or (one.retry_after, -one.remaining) > (found.retry_after, -found.remaining):
                     limits[name], settings[name] = one, decision.settings[name]
         tightest = min(each, key=lambda one: (-one.limits[one.tightest].retry_after, one.remaining))
-        return Decision(
+        decision = Decision(
             allowed=bool(allowed),
             remaining=tightest.remaining,
             retry_after=max(0.0 if allowed else allowed.retry_in, *(one.retry_after for one in each)),
@@ -223,6 +224,7 @@ class Family:
             blocked_seconds=max(one.blocked_seconds for one in each),
             settings=settings,
         )
+        return denied(decision, wanted[0])
 
     def timed_out(self, wanted: Sequence[Wanted], timeout: Seconds | None, verdict: Verdict) -> RateTimeout:
         """The error of a call that timed out; it names the member that lets wait longest."""

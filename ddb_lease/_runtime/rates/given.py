@@ -8,6 +8,7 @@ from typing import TypeGuard
 from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.validation import LONGEST_NS, SINGLE
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, TooManyPermits
 from ddb_lease.models import Limit, Seconds
 
@@ -50,8 +51,8 @@ def _is_count(n: object) -> TypeGuard[int]:
     return isinstance(n, int) and not isinstance(n, bool) and n >= 1
 
 
-def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
-    """How many permits to take with one charge, checked.
+def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy], *, rate: str) -> int:
+    """How many permits to take with one charge, checked. More than a burst is told, as a charge takes no more.
 
     Raises:
         ConfigurationError: It is no whole number, or too large, or there are several limits.
@@ -62,4 +63,12 @@ def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int
         raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
     if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
+    most = max(limit.burst for limit in limits.values())
+    if prefetch > most:
+        _log.warning(
+            "rate %r: prefetch=%d takes %d with one charge, as no charge takes more than the burst",
+            rate,
+            prefetch,
+            most,
+        )
     return prefetch

@@ -133,7 +133,7 @@ class RateLimiterCore:
             name=self.name,
             given=given,
             place=connection.endpoint.place(table=self.table),
-            prefetch=checked_prefetch(prefetch, given),
+            prefetch=checked_prefetch(prefetch, given, rate=self.name),
             retention=timing.retention,
             time=shared.time,
             rate_time=shared.rate_time,
