@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from ddb_lease import LeaseBucket, local
+from ddb_lease import AcquireTimeout, LeaseBucket, LeaseLost, StoreUnavailable, local
 from ddb_lease.cli import main
 from ddb_lease.testing import TestEnvironment
 
@@ -64,6 +64,7 @@ def test_frameworks(program):
         next(slots)
     assert page.jobs.status().free == 8
     page.jobs_bucket().close()
+    assert {*page.STATUS} == {AcquireTimeout, LeaseLost, StoreUnavailable}
 
 
 def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):
