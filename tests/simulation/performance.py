@@ -438,14 +438,17 @@ class Performance:
     def _release_by_id(self, process: Process, lease: Lease) -> None:
         """Its own process releases it by its id on another thread: the holder is told before the slot is given back."""
         held = next(held for held in process.held if held.lease is lease)
+        gone_on: list[bool] = []
 
         def release() -> None:
             sent, began = process.requests, self.world.now
+            was_held = lease.held  # else its bucket was closed, or its process is exiting: that is its holder's doing
             try:
                 ended = process.bucket.release(lease.id)
                 self._note(process.name, f"released {lease.id} by its id: {ended}")
                 untold = held.told_lost is None and self.world.now < began + lease.grace
-                if ended and untold and lease.lost is LossReason.RELEASED:
+                ours = lease.lost is LossReason.RELEASED or (lease.lost is None and was_held and not gone_on)
+                if ended and untold and ours:
                     self._broken = Violation("S2", f"{lease.id} was released by its id, and its holder was not told")
             except (*EXPECTED, StoreRejected) as error:
                 self._excuse(error, process, sent)
@@ -455,6 +458,7 @@ class Performance:
         process.act("clerk", release)
         process.wait(self._chance.choice((0.0, 0.01, 0.5)) * lease._held._seconds)
         lease.check()
+        gone_on.append(True)
 
     def _release_by_stranger(self, process: Process, lease: Lease) -> None:
         others = [other for other in self.cast if other is not process and other.alive and not other.frozen]
