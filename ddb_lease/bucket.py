@@ -27,11 +27,13 @@ from ddb_lease._runtime.bucket_core import (
     PendingAcquire,
     checked_lease_id,
     end_all,
+    release_told,
     require_count,
     require_priority,
     timed_out,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
+from ddb_lease._runtime.ending import BY_ITS_ID, tell_blocks, tell_holder
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
 from ddb_lease._runtime.invocations import Fitting, OnBusy, decorate_handler
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
@@ -404,28 +406,36 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
 
-        If another process holds it, that holder learns of the release at its next renewal (reason taken). One that was
-        acquired with `hold_at_least` by this object is released as by itself, which keeps its slot closed; by any
-        other, its slot is opened.
+        If it was acquired by this object, its holder is told first, as of any loss: it is lost at once (reason
+        released), and its lost-callback is called. It is released when the callback has returned and guarded blocks
+        have ended, or after `Lease.grace` seconds; what becomes of the request makes no difference to the holder. A
+        block of this very thread is the holder itself: then it is a `Lease.release`, and no loss. If another process or
+        object holds it, that holder learns of the release at its next renewal (reason taken).
+
+        One that was acquired with `hold_at_least` by this object is released as by itself, which keeps its slot closed;
+        by any other, its slot is opened.
 
         Returns:
             Whether this ended the lease. False: nobody holds this lease (any more); nothing changed.
 
         Raises:
             ConfigurationError: This is not a lease id. Nothing was sent.
-            StoreUnavailable: No usable answer in some seconds; may be repeated.
-            StoreRejected: The service refuses for good.
+            StoreUnavailable: No usable answer in some seconds; may be repeated. One of this object's is lost all the
+                same, and its release is sent again in the background.
+            StoreRejected: The service refuses for good; else as above.
         """
         slots = checked_lease_id(lease_id)
-        held = self._core.leases.get(lease_id)
-        if held is not None:
-            return held.release()
-        return bool(self._core.run(self._core.release(lease_id, slots, fence=None)))
+        core, held = self._core, self._core.ours(lease_id)
+        if held is None:
+            return bool(core.run(core.release(lease_id, slots, fence=None)))
+        told = tell_holder(held, here=threading.current_thread(), why=BY_ITS_ID)
+        return release_told(core, held) if told else held.release()
 
     def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back. One UpdateItem a slot, 1 WCU each.
 
-        The holder sees the mark at its next renewal, within a third of the lease, and loses the lease (reason revoked).
+        The holder sees the mark at its next renewal, within a third of the lease, and loses the lease (reason revoked);
+        if this object acquired it, at once.
         Its lost-callback runs, then the slots are released; ``ddb-lease run`` ends its command. A holder without a
         callback frees them when it releases the lease. Until then, or until the lease expires, nobody else can have
         them.
@@ -438,7 +448,10 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return self._core.driver.run(self._core.revoke(lease_id), self._core.runtime.wakeup())
+        marked = self._core.driver.run(self._core.revoke(lease_id), self._core.runtime.wakeup())
+        if marked:
+            self._core.revoked(lease_id)
+        return marked
 
     def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has, while it is in use.
@@ -539,8 +552,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
     def reset(self) -> int:
         """End all leases now, held or not, and repair the bucket.
 
-        Use it when all holders are gone. A holder that still works learns of it only at its next renewal (reason
-        taken), and others may have its slots by then. A client that acquires meanwhile may keep its lease. The settings
+        Use it when all holders are gone. Holders of this object's leases are told first, as by `release`. A holder
+        elsewhere that still works learns of it only at its next renewal (reason taken), and others may have its slots
+        by then. A client that acquires meanwhile may keep its lease. The settings
         and the slots' fences stay.
 
         Returns:
@@ -580,16 +594,19 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
     def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        None of them is held any more as soon as this is called. They are released on several threads at once, one
-        UpdateItem a slot, 1 WCU each. It takes 5 s and one request's timeout at most, however many there are and
-        whatever the service does; if it is interrupted, workers go on.
+        None of them is held any more as soon as this is called. If another thread is in the block of one, that one is
+        lost (reason released), as by `release`; whatever is in no block was the caller's own. They are released on
+        several threads at once, one UpdateItem a slot, 1 WCU each. It takes 5 s and one request's timeout at most,
+        however many there are and whatever the service does; if it is interrupted, workers go on.
 
         Raises nothing. A release that was not answered in time is logged and sent again in the background, and once
         more at the interpreter's exit; without any answer, the slot is free when the lease expires.
         """
         core = self._core
         try:
-            left = give_back(core.begin_closing(), runtime=core.runtime, deadline=core.deadline(CLOSE_SECONDS), goes=2)
+            leases = core.begin_closing()
+            tell_blocks(leases, here=threading.current_thread())
+            left = give_back(leases, runtime=core.runtime, deadline=core.deadline(CLOSE_SECONDS), goes=2)
             if left:
                 _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
         except BaseException:

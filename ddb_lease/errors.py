@@ -18,13 +18,14 @@ from typing import Any
 class LossReason(str, enum.Enum):
     """Why a lease is not ours any more.
 
-    `Lease.lost` and the lost-callback give one of the first five. The others are not losses: released, forked and
-    handed over occur only in the `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns;
-    expired only in the one that `LeaseBucket.adopt` raises.
+    `Lease.lost` and the lost-callback give one of the first six; released only if this process itself ended the lease
+    under its holder. By the holder it is no loss, and neither are forked and handed over: these occur only in the
+    `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns; expired only in the one that
+    `LeaseBucket.adopt` raises.
     """
 
     TAKEN = "taken"
-    """The slot carries another lease, or none: somebody released ours."""
+    """The slot carries another lease, or none: somebody elsewhere released ours."""
     GONE = "gone"
     """The slot's item does not exist any more: somebody deleted it."""
     UNREACHABLE = "unreachable"
@@ -34,7 +35,7 @@ class LossReason(str, enum.Enum):
     REVOKED = "revoked"
     """An operator asked for the slot back."""
     RELEASED = "released"
-    """We released it ourselves."""
+    """It was released: by its holder, which is no loss, or in this process by its id, by a reset or by a close."""
     FORKED = "forked"
     """The lease belongs to the parent process; a child holds nothing."""
     HANDED_OVER = "handed_over"
@@ -158,7 +159,8 @@ class LeaseLost(LeaseError):
     Attributes:
         reason: Why: a `LossReason`.
         lease_id: Which lease.
-        cause: If it was lost as unreachable or suspended: what became of the last renewal, for people. Else empty.
+        cause: For people. If it was lost as unreachable or suspended: what became of the last renewal. If as released:
+            who ended it. Else empty.
     """
 
     def __init__(self, message: str, *, reason: LossReason, lease_id: str, cause: str = "") -> None:

@@ -113,7 +113,8 @@ class Lost:
         bucket: The bucket's name.
         lease_id: Which lease.
         reason: Why.
-        cause: If it was lost as unreachable or suspended: what became of the last renewal, for people. Else empty.
+        cause: For people. If it was lost as unreachable or suspended: what became of the last renewal. If as released:
+            who ended it. Else empty.
     """
 
     bucket: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -102,7 +103,7 @@ class Lease(NotAsync, BelongsHere):
 
     @property
     def lost(self) -> LossReason | None:
-        """Why the lease was lost; None while it is held, and after a release by us. No I/O."""
+        """Why the lease was lost; None while it is held, and after a release by its holder. No I/O."""
         return self._held.lost
 
     @property
@@ -147,7 +148,9 @@ class Lease(NotAsync, BelongsHere):
     def release(self) -> bool:
         """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
-        The lease is not held any more as soon as this is called, whatever happens to the request.
+        The lease is not held any more as soon as this is called, whatever happens to the request. It is the holder's
+        own word, whichever thread calls it: no loss, and the lost-callback is not called. If a block works under it,
+        the block learns of it by `check`. To end a lease under its holder, who is told, use `LeaseBucket.release`.
 
         Returns:
             Whether this call ended the lease in the table, on at least one of its slots. False normally means that
@@ -230,12 +233,14 @@ class Lease(NotAsync, BelongsHere):
                     f"lease {self.id} is entered already, by a block that releases it: use it as it is"
                 )
             self._entered = True
+            self._held.end.stopping.enter(self, by=threading.current_thread(), guarded=False)
             self.check()
         except ConfigurationError:
             raise  # the block that it is in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 self.release()  # `__exit__` will not be called
+            self._held.end.stopping.leave(self)
             raise
         return self
 
@@ -254,6 +259,8 @@ class Lease(NotAsync, BelongsHere):
         except BaseException:
             self._held.release_later()  # interrupted, perhaps before the release began: nobody else would call it again
             raise
+        finally:
+            self._held.end.stopping.leave(self)
 
     def _give_up(self) -> None:
         if not self._entered:

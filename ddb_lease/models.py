@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
 from ddb_lease._numbers import as_seconds, long_text, positive, shown
 from ddb_lease.errors import ConfigurationError
@@ -329,8 +329,10 @@ class LeaseInfo:
     """One lease on one slot, in a `BucketStatus`. A lease on several slots has one `LeaseInfo` for each.
 
     Attributes:
-        age_seconds: Since its acquisition, by the service's clock.
+        age_seconds: Since its acquisition, by the service's clock; right to about a second, as that clock is known from
+            dates in whole seconds, and 0.0 where it would be less.
         remaining_seconds: Until it expires in the table; negative if it has expired and nobody claimed the slot yet.
+            Right to about a second: it may be a little more than the length of a lease.
     """
 
     lease_id: str
@@ -383,6 +385,16 @@ class BucketStatus:
         """Tokens without a running lease: so many leases can be had now."""
         held = sum(not lease.expired and lease.slot < self.max_tokens for lease in self.leases)
         return max(0, self.max_tokens - held)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in {"slots", "held", "holders"}:
+                raise AttributeError(
+                    f"a BucketStatus has no {name!r}: `leases` has a LeaseInfo for each leased slot, `free` says how "
+                    "many can be had"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     @property
     def drift(self) -> int:

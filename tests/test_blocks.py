@@ -4,6 +4,7 @@ import asyncio
 import copy
 import multiprocessing
 import pickle
+import re
 
 import pytest
 
@@ -253,6 +254,57 @@ def test_a_permit_of_asyncio_is_no_block_either(made):
             with pytest.raises(ConfigurationError, match="no block: write `if await limiter.try_acquire"):
                 await enter_within_a_task(limiter.try_acquire())
             await limiter.acquire(timeout=60)
+
+    asyncio.run(main())
+
+
+FORGOTTEN = {
+    "aio bucket": "LeaseBucket.try_acquire() was not awaited: write `await` before it, or `async with bucket.lease()",
+    "aio limiter": "RateLimiter.try_acquire() was not awaited: write `await` before it, or `if await limiter.try_acq",
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_what_was_not_awaited_is_neither_true_nor_false_and_python_warns_of_it(made, name):
+    async def main():
+        async with made(name) as it:
+            forgotten = it.try_acquire()
+            with pytest.raises(ConfigurationError, match=re.escape(FORGOTTEN[name])):
+                assert forgotten
+            with pytest.raises(AttributeError, match=re.escape(FORGOTTEN[name])):
+                forgotten.slot  # noqa: B018 - it raises
+            with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+                forgotten.nothing  # noqa: B018 - it raises
+            assert repr(forgotten).endswith(".try_acquire(), not awaited>")
+            kept = [forgotten]
+            del forgotten
+            with pytest.warns(RuntimeWarning, match=r"try_acquire' was never awaited"):
+                kept.clear()
+
+    asyncio.run(main())
+
+
+def test_the_block_of_a_lease_says_how_it_is_entered(made, table):
+    async def main():
+        async with made("aio bucket") as bucket:
+            with pytest.raises(ConfigurationError, match=r"no `with`: write `async with bucket\.lease\(\) as lease:`"):
+                enter(bucket.lease(timeout=60))
+            with pytest.raises(
+                ConfigurationError, match=r"is a block: .* without a block, `await bucket\.acquire\(\)`"
+            ):
+                await bucket.lease(timeout=60)
+            with pytest.raises(ConfigurationError, match=r"is a block: .* `@bucket\.leased\(\)`"):
+                bucket.lease(timeout=60)(main)
+            assert not table.all()
+            entered = bucket.lease(timeout=60)
+            async with entered as lease:
+                with pytest.raises(ConfigurationError, match=r"no `with`: write `async with lease\.guard\(\):`"):
+                    enter(lease.guard())
+                with pytest.raises(ConfigurationError, match=r"entered already: call bucket\.lease\(\) for each"):
+                    await enter_async(entered)
+                lease.check()
+            with pytest.raises(ConfigurationError, match="entered already"):
+                await enter_async(entered)
 
     asyncio.run(main())
 

@@ -296,7 +296,7 @@ def test_nothing_is_said_where_others_hold_all(environment, said):
     lease = other.acquire(timeout=5)
     with pytest.raises(AcquireTimeout) as raised:
         mine.acquire(timeout=20)
-    assert re.search(r"came free in 20 s: held by \S+:\d+ \(\d+s\)\Z", str(raised.value))
+    assert re.search(r"came free in 20 s: held by \S+:\d+ \(for \d+s\)\Z", str(raised.value))
     assert [line for line in said.logged if "is full" in line] == []
     lease.release()
 

@@ -122,7 +122,7 @@ def test_of_many_threads_that_release_one_ends_the_lease(lease, in_thread):
 def test_a_lease_may_be_released_by_its_id_through_its_own_bucket(bucket, lease, table):
     assert bucket.release(lease.id)
     assert not lease.held
-    assert lease.lost is None
+    assert lease.lost is LossReason.RELEASED
     assert not bucket.release(lease.id)
     assert leases_in(table) == {}
 

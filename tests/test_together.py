@@ -397,3 +397,18 @@ def test_threads_that_name_the_buckets_in_other_orders_all_get_their_turns(new_b
     assert most == [1] * 12
     for bucket in (one, other):
         assert bucket.status().leases == ()
+
+
+def test_one_that_somebody_releases_by_its_id_is_lost_under_the_block(two, in_thread):
+    told = []
+    with acquire_all(two, timeout=5, on_lost=lambda lease: told.append(lease.lost)) as leases:
+        assert in_thread(lambda: two[0].release(leases.leases[0].id)).result(60)
+        assert leases.lost is LossReason.RELEASED
+        with pytest.raises(LeaseLost, match="by its id"):
+            leases.check()
+    assert told == [LossReason.RELEASED]
+    with acquire_all(two, timeout=5, on_lost=lambda lease: told.append(lease.lost)) as leases:
+        assert two[0].release(leases.leases[0].id)
+        assert leases.lost is None, "the block is the holder"
+    assert told == [LossReason.RELEASED]
+    assert leased(two[0]) == leased(two[1]) == []

@@ -132,6 +132,7 @@ class Belief:
         self.trouble: Trouble | None = None
         self.handed_over_by: Renewal | None = None
         self._lost_at = math.inf
+        self._why = ""
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
         self._margin = grant.margin if margin is None else margin
@@ -216,17 +217,17 @@ class Belief:
             return None
         return self.lose(LossReason.SUSPENDED if slept else LossReason.UNREACHABLE, now)
 
-    def lose(self, reason: LossReason, now: float) -> LossReason | None:
-        """Lose the lease for this reason, if it is still held."""
+    def lose(self, reason: LossReason, now: float, *, why: str = "") -> LossReason | None:
+        """Lose the lease for this reason, if it is still held; `why` says more, for people."""
         if self.state is not State.HELD:
             return None
-        self.state, self.reason, self._lost_at = State.LOST, reason, now
+        self.state, self.reason, self._lost_at, self._why = State.LOST, reason, now, why
         return reason
 
     def why_lost(self) -> str:
-        """What is known about why renewals failed until the lease was lost, for people; empty if there is nothing."""
+        """What is known about why renewals failed, or who ended the lease, for people; empty if there is nothing."""
         if self.reason not in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
-            return ""
+            return self._why
         trouble = self.trouble
         if trouble is not None and trouble.at >= self.tried_at:
             return f"the last renewal failed {max(0.0, self._lost_at - trouble.at):.1f} s before: {trouble.cause}"

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import socket
+import threading
 import weakref
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.ending import BY_RESET, has_ended, tell_holder, wait_for_holder
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
@@ -59,7 +61,14 @@ from ddb_lease._state.waiters import Waiter
 from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
+from ddb_lease.errors import (
+    AcquireTimeout,
+    ConfigurationError,
+    LossReason,
+    StoreError,
+    StoreUnavailable,
+    UnknownBucket,
+)
 from ddb_lease.events import OnEvent
 from ddb_lease.models import (
     ORDERS,
@@ -371,6 +380,12 @@ class BucketCore:
         asked = revoke(self.state, slots=slots, lease_id=lease_id, by=self.owner, tries=RELEASE_TRIES, deadline=until)
         return (yield from asked)
 
+    def revoked(self, lease_id: str) -> None:
+        """The mark is written: if this process holds the lease, its holder need not wait for the next renewal."""
+        held = self.leases.get(lease_id)
+        if held is not None:
+            held.lose(LossReason.REVOKED)
+
     def resize(self, max_tokens: int) -> Operation[Resized]:
         """Change how many tokens the bucket has."""
         return self._changing_settings(resize(self.state, max_tokens=_checked_max_tokens(max_tokens)))
@@ -396,6 +411,10 @@ class BucketCore:
         )
         require_answers(outcomes, lease_id=lease_id)
         return [outcome.slot for outcome in outcomes if outcome.ended]
+
+    def ours(self, lease_id: str) -> HeldLease | None:
+        """The lease of this id that this process holds, or whose release it owes."""
+        return self.leases.get(lease_id) or self.owed.get(lease_id)
 
     # Closing.
 
@@ -510,14 +529,40 @@ def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Containe
 
 def end_all(core: BucketCore) -> int:
     """Release every lease in the table, on the calling thread; returns how many this ended."""
+    found = leases_of(core.run(core.status()))
+    ours = told_of_reset(core, [lease_id for lease_id, _, _ in found], here=threading.current_thread())
     ended = 0
-    for lease_id, slots, fence in leases_of(core.run(core.status())):
-        held = core.leases.get(lease_id)
-        if held is not None:
-            held.end.keeps_closed = False
-        ended += held.release() if held else bool(core.run(core.release(lease_id, slots, fence=fence)))
+    for lease_id, slots, fence in found:
+        if lease_id in ours:
+            held, told = ours[lease_id]
+            ended += release_told(core, held) if told else held.release()
+        else:
+            ended += bool(core.run(core.release(lease_id, slots, fence=fence)))
     core.state.hints.wake_all()
     return ended
+
+
+def told_of_reset(core: BucketCore, lease_ids: list[str], *, here: object) -> dict[str, tuple[HeldLease, bool]]:
+    """Those of these leases that are this process's own, all of whose holders are told; and who is to be waited for."""
+    ours = {lease_id: held for lease_id in lease_ids if (held := core.ours(lease_id)) is not None}
+    for held in ours.values():
+        held.end.keeps_closed = False
+    return {lease_id: (held, tell_holder(held, here=here, why=BY_RESET)) for lease_id, held in ours.items()}
+
+
+def release_told(core: BucketCore, held: HeldLease) -> bool:
+    """Release a lease whose holder was told, once it has stopped or has had its grace, on the calling thread.
+
+    Raises:
+        StoreError: Not all slots' releases were answered.
+    """
+    try:
+        wait_for_holder(held, runtime=core.runtime)
+    except BaseException:
+        held.end.release_after_stopping()
+        raise
+    held.release()
+    return has_ended(held)  # the block that was told may have released it already
 
 
 def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:

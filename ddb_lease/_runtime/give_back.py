@@ -4,18 +4,22 @@ Invariants:
 
 - None of them is held, and all of them are owed, before the first request is sent.
 - One slot that fails delays no other: each release has a second at first, and the rest of the time when all had theirs.
+- If the holder of one was told to stop, it is released when the holder has stopped or has had its grace.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Final
 
+from ddb_lease._runtime.ending import wait_for_holder
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import OVERTAKEN_SECONDS
 from ddb_lease._runtime.parallel import Parallel
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.errors import LossReason
 
 CLOSE_SECONDS: Final = 5.0
 """How long closing a bucket tries to release its leases (and one request's timeout more)."""
@@ -38,6 +42,7 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
         How many releases were not answered, besides those of leases that were lost: that was told.
     """
     open_leases = [lease for lease in leases if lease.begin_release()]
+    open_leases.sort(key=lambda lease: lease.end.stopping.until < math.inf)  # whoever is waited for delays no other
     if open_leases:
         clock = runtime.clock
         Parallel(
@@ -47,7 +52,8 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
             wakeup=runtime.wakeup(),
             deadline=deadline,
         ).run()
-    return sum(not lease.end.answered and lease.lost is None for lease in open_leases)
+    untold = {None, LossReason.RELEASED}
+    return sum(not lease.end.answered and lease.lost in untold for lease in open_leases)
 
 
 def release_later(leases: Sequence[HeldLease]) -> None:
@@ -60,6 +66,9 @@ def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go:
     """Release one; returns whether it is to be tried again."""
     left = max(0.0, deadline - runtime.clock.steady())
     end = lease.end
+    if go == 1 and end.stopping.until < math.inf:
+        wait_for_holder(lease, runtime=runtime, most=left / 2)
+        left = max(0.0, deadline - runtime.clock.steady())
     end.release_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
     if goes == 1 and end.answered and not end.released and left > OVERTAKEN_SECONDS:
         runtime.wakeup().sleep(OVERTAKEN_SECONDS)

@@ -319,6 +319,30 @@ class HeldLease:
         self.end.lose(reason)
         return False
 
+    # Ended by this process, but not by its holder.
+
+    def lose(self, reason: LossReason, *, why: str = "") -> bool:
+        """Lose it by this process's own doing, if it is held: its holder is told as of any loss. Nothing is sent.
+
+        Args:
+            reason: Revoked, or released: then the process owes the release from here on.
+            why: What was done, for people.
+
+        Returns:
+            Whether it was held until now.
+        """
+        if self._forked:
+            return False
+        with self._lock:
+            self._notice()
+            if self.belief.state is State.HELD and reason is LossReason.RELEASED:
+                self.end.owe()  # first: an interrupt may come at any point
+            lost = self.belief.lose(reason, self._steady(), why=why)
+        if lost is not None:
+            self.handle = None  # as in `begin_release`
+            self.end.lose(lost)
+        return lost is not None
+
     # Release.
 
     def begin_release(self) -> bool:

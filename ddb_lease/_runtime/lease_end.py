@@ -33,6 +33,7 @@ from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
 from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.stopping import Stopping
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import ConnectionSettings
@@ -138,6 +139,8 @@ class LeaseEnd:
         keeps_closed: Whether the slots stay closed until `Grant.closed_until`, if the lease ends before.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
         longest_seconds: How far ahead of its sending a renewal may have set the expiry, at most.
+        stopping: What works under the lease.
+        unclaimed: Whether a release has ended it, and nobody has counted that as its own yet.
     """
 
     def __init__(
@@ -156,6 +159,7 @@ class LeaseEnd:
         self.may_land = False
         self.answered = False
         self.refused = False
+        self.unclaimed = False
         self.clean_up_at = math.inf
         self.keeps_closed = grant.hold_ms > 0
         self._grant = grant
@@ -176,6 +180,8 @@ class LeaseEnd:
         self._owed_until = math.inf
         self._tries = 0
         self.longest_seconds = max(grant.lease_ms, grant.hold_ms) / 1000
+        state = context.state
+        self.stopping = Stopping(state.time.steady, grace=state.timing.grace_for(grant.lease_ms / 1000))
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
@@ -209,6 +215,7 @@ class LeaseEnd:
     def abandon_to_parent(self) -> None:
         """In a forked child: make a new lock, as a thread of the parent may hold the old one for ever."""
         self._lock = threading.RLock()
+        self.stopping.abandon_to_parent()
 
     # Releasing.
 
@@ -242,6 +249,7 @@ class LeaseEnd:
             elif outcome.ended:
                 state.hints.released(outcome.slot, fence=grant.fence, now=state.time.steady())
         self._freed = bool(ended)
+        self.unclaimed = self.unclaimed or self._freed
         if not self.answered:
             require_answers(outcomes, lease_id=grant.lease_id)
         return self._freed
@@ -261,6 +269,12 @@ class LeaseEnd:
         except Exception:  # noqa: BLE001 - it must not take the interrupt's place; the heartbeat tries again
             self.clean_up_at = self._context.state.time.steady() + OWED_SECONDS[0]
         self.finish()
+
+    def release_after_stopping(self) -> None:
+        """Have the heartbeat send the release when its holder has had the grace: whoever ended it was interrupted."""
+        self.clean_up_at = min(self.stopping.until, self._context.state.time.steady() + OWED_SECONDS[1])
+        with contextlib.suppress(RuntimeError):  # no thread can be started: it is sent at the exit
+            self._context.heartbeats.add(self._scheduled)
 
     def release_quietly(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> bool:
         """Send the release on this thread; returns whether it is settled. If not, it will be sent again."""
@@ -320,15 +334,19 @@ class LeaseEnd:
         with self._lock:
             said, self._said = self._said, True
         if not said:
-            _log.warning(LOST_TEXT, lease_id, slots_text(self._grant.slots), reason, why and f": {why}")
+            # Somebody here ended it on purpose: that needs nobody's attention unless work goes on under it.
+            loud = reason is not LossReason.RELEASED or self.stopping.works_elsewhere(None)
+            tell = _log.warning if loud else _log.info
+            tell(LOST_TEXT, lease_id, slots_text(self._grant.slots), reason, why and f": {why}")
 
     def clean_up(self) -> None:
         """Release what may still carry our lease id: once the callback has returned, if the lease was lost."""
         unfinished = self._unfinished
-        if unfinished is not None and unfinished.over() and self._callback_over():
+        ended_by_us = self._belief.state is State.RELEASED or self._is_being_released()
+        if unfinished is not None and unfinished.over() and self._callback_over() and not ended_by_us:
             return
         with self._lock:  # the callback may return at this very moment
-            ready = self._called_back or self._belief.state is State.RELEASED
+            ready = self._called_back or ended_by_us
             if not ready:
                 self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
         if self._context.state.time.steady() >= self._owed_until:
@@ -374,7 +392,7 @@ class LeaseEnd:
         if unfinished is not None:
             with self._lock:
                 self._unfinished = unfinished
-                if self.clean_up_at == math.inf:
+                if self.clean_up_at == math.inf and not self._is_being_released():
                     self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
             self._context.heartbeats.reconsider(self._scheduled)
             unfinished.then(lambda: self._call_back(self._callback_over))
@@ -382,10 +400,11 @@ class LeaseEnd:
         with self._lock:
             self._called_back = True
             nothing_to_clean_up = self.clean_up_at == math.inf
+        self.stopping.called_back()
         if callback is not None and self._may_be_ours():
             self.release_quietly()  # the callback has stopped the work: another holder may have the slot
             # Without a callback we do not know whether the work has stopped: the slot is free when the holder releases.
-        elif nothing_to_clean_up:
+        elif nothing_to_clean_up and not self._is_being_released():
             self.finish()
 
     def _callback_over(self) -> bool:
@@ -395,17 +414,22 @@ class LeaseEnd:
             if self._called_back:
                 return not unseen
             self._called_back, self._unfinished = True, None
-            if not unseen:
+            if not unseen and not self._is_being_released():
                 self.clean_up_at = math.inf
+        self.stopping.called_back()
         if self._may_be_ours():
             self.release_quietly()
-        elif not unseen:
+        elif not unseen and not self._is_being_released():
             self.finish()
         return not unseen
 
     def _unseen(self, reason: LossReason | None) -> bool:
         """Whether a renewal may have extended the lost lease, and we did not see its answer."""
         return reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
+
+    def _is_being_released(self) -> bool:
+        """Whether this process itself ended it under its holder: whoever did so sends the release, or left it owed."""
+        return self._belief.reason is LossReason.RELEASED
 
     def _may_be_ours(self) -> bool:
         """Whether the lost lease may still be in the table: it was revoked, or has more slots than the lost one."""
@@ -424,7 +448,8 @@ class LeaseEnd:
 
     def _call(self, callback: Callable[[], object]) -> Unfinished | None:
         try:
-            returned = callback()
+            with self.stopping.calling():
+                returned = callback()
         except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
             _log.exception("the lost-callback of lease %s failed", self._grant.lease_id)
             return None

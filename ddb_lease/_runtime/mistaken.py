@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from ddb_lease.errors import ConfigurationError
 
-_OF_A_LEASE: Final = {
+OF_A_LEASE: Final = {
     *(
         "slot",
         "slots",
@@ -29,6 +29,7 @@ _OF_A_LEASE: Final = {
         "guard",
     )
 }
+"""What a lease has, and neither a bucket nor a coroutine that acquires one."""
 
 
 class NoLease:
@@ -40,7 +41,7 @@ class NoLease:
 
         def __getattr__(self, name: str) -> NoReturn:
             kind = type(self).__name__
-            if name in _OF_A_LEASE:
+            if name in OF_A_LEASE:
                 raise AttributeError(f"a {kind} is no lease, and has no {name!r}: write {self._block}")
             if name == "lease":  # asyncio's buckets have it
                 raise AttributeError(f"a {kind} of ddb_lease has no {name!r}: write {self._block}")

@@ -91,7 +91,7 @@ class OwnHolders:
         running = [one for one in leases.values() if age <= OLDEST_SECONDS and one.expires_at >= now_ms - 1000 * age]
         running.sort(key=lambda lease: lease.acquired_at)
         others = [lease for lease in running if lease.lease_id not in own]
-        texts = [f"{safe(one.owner)} ({duration_text(max(0, now_ms - one.acquired_at) / 1000)})" for one in others]
+        texts = [f"{safe(one.owner)} (for {duration_text(max(0, now_ms - one.acquired_at) / 1000)})" for one in others]
         left = len(texts) - _OTHERS_NAMED
         more = f", and {left} more" if left > 0 else ""
         held = f"held by {', '.join(texts[:_OTHERS_NAMED])}{more}" if texts else ""

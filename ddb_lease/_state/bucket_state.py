@@ -21,12 +21,12 @@ from ddb_lease._state.hints import Hints
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.queue_memory import FreeFor, Others
 from ddb_lease._state.service_time import ServiceTime
-from ddb_lease._state.words import BUCKET, Words
+from ddb_lease._state.words import BUCKET, WINDOW, Words
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 
-OTHER_SETTINGS_TEXT: Final = "%s exists with %s: these settings are used, not %s"
-"""What is logged if a client was made with other settings than those stored; both as `Described`."""
+OTHER_SETTINGS_TEXT: Final = "%s exists with %s: these settings are used, not %s%s"
+"""What is logged if a client was made with other settings than those stored, both as `Described`; and what to do."""
 
 PRIORITY_TEXT: Final = "%s has order=%s: a priority counts only among the waiters of one process there"
 """What is logged if a priority is given in an unordered bucket."""
@@ -180,7 +180,20 @@ class BucketState:
             self._warned = True
             with_order = self.wanted.order not in {None, stored.order}
             described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
-            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
+            way_out = "" if self.words is WINDOW else self._way_out(stored)
+            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described, way_out)
+
+    def _way_out(self, stored: Settings) -> str:
+        """How to have the settings that this client was made with."""
+        said, wanted = [], self.wanted
+        if stored.max_tokens != wanted.max_tokens:
+            tokens = wanted.max_tokens
+            said.append(f"to change max_tokens: bucket.resize({tokens}), or ddb-lease resize {self.bucket!r} {tokens}")
+        if stored.lease_ms != wanted.lease_ms:
+            said.append("a bucket keeps the lease_seconds that it was made with: for others, take another name")
+        if wanted.order not in {None, stored.order}:
+            said.append(f"to change the order: bucket.configure(order={wanted.order!r})")
+        return "".join(f"; {one}" for one in said)
 
     def note_priority(self) -> None:
         """A waiter has a priority: say once that it does little, if the bucket is known to have no order."""

@@ -1,7 +1,8 @@
 """What an acquire of asyncio returns: a coroutine, which refuses to be a block.
 
-`async with bucket.acquire()` and `with bucket.acquire()` are what users of other libraries write first. Python's errors
-would name a coroutine's missing method.
+`async with bucket.acquire()` and `with bucket.acquire()` are what users of other libraries write first, and `await` is
+forgotten. Python's errors would name a coroutine's missing method, and an `if` would take a coroutine for a lease.
+Python warns of one that is dropped without having been awaited, as of any coroutine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
+from ddb_lease._runtime.mistaken import OF_A_LEASE
 from ddb_lease.errors import ConfigurationError
 
 P = ParamSpec("P")
@@ -50,6 +52,9 @@ class Acquiring(Coroutine[Any, Any, R_co]):
         self._coroutine = coroutine
         self._instead = instead
 
+    def __repr__(self) -> str:
+        return f"<{self._name()}(), not awaited>"
+
     def __await__(self) -> Generator[Any, Any, R_co]:
         return self._coroutine.__await__()
 
@@ -65,7 +70,21 @@ class Acquiring(Coroutine[Any, Any, R_co]):
         """End it."""
         self._coroutine.close()
 
+    def _name(self) -> str:
+        return str(getattr(self._coroutine, "__qualname__", "a coroutine"))
+
+    def _forgotten(self) -> str:
+        return f"{self._name()}() was not awaited: write `await` before it, or {self._instead}"
+
     if not TYPE_CHECKING:
+
+        def __bool__(self) -> NoReturn:
+            raise ConfigurationError(self._forgotten())  # as a coroutine it would be true, whatever comes of it
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in OF_A_LEASE:
+                raise AttributeError(f"it has no {name!r} yet: {self._forgotten()}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
         def __enter__(self) -> NoReturn:
             self.close()  # it has not begun, so nothing was acquired

@@ -9,9 +9,9 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
@@ -32,6 +32,7 @@ from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import running_loop
 from ddb_lease.aio.lease import Lease, OnLost, require_on_lost
+from ddb_lease.aio.lease_block import LeaseBlock
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Configured, Data, Order, Repaired, Resized, Seconds, Timing
@@ -138,8 +139,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         """The owner given, or ``host:pid`` of the calling process."""
         return self._core.owner
 
-    @contextlib.asynccontextmanager
-    async def lease(
+    def lease(
         self,
         timeout: Seconds | None = None,
         *,
@@ -148,7 +148,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         on_lost: OnLost | None = None,
         priority: int = 0,
         hold_at_least: Seconds | None = None,
-    ) -> AsyncIterator[Lease]:
+    ) -> AbstractAsyncContextManager[Lease]:
         """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
 
         It is `acquire`, `Lease.guard` and `Lease.release` in one. If the lease is lost, the block's task is cancelled,
@@ -177,11 +177,13 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             >>> asyncio.run(main())
             'on slot 0'
         """
-        won = await self.acquire(
-            timeout, count=count, data=data, on_lost=on_lost, priority=priority, hold_at_least=hold_at_least
-        )
-        async with won as lease, lease.guard():
-            yield lease
+
+        def acquire() -> Awaitable[Lease]:
+            return self.acquire(
+                timeout, count=count, data=data, on_lost=on_lost, priority=priority, hold_at_least=hold_at_least
+            )
+
+        return LeaseBlock(acquire)
 
     @no_block(_HOLDS)
     async def acquire(
@@ -362,6 +364,9 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
     async def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any task, process or machine; see `ddb_lease.LeaseBucket.release`.
 
+        If it was acquired by this object, a guarded block of another task is cancelled first, and ended when this
+        sends the release; not a block of the task that calls this, which is the holder itself.
+
         Returns:
             Whether this ended the lease. False: nobody holds this lease (any more); nothing changed.
 
@@ -464,10 +469,11 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
     async def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        None of them is held any more as soon as this is called. They are released concurrently, `max_requests` at a
-        time; it also waits for the clean-up of cancelled acquires. It takes 5 s and one request's timeout at most,
-        however many leases there are and whatever the service does. If it is cancelled, it ends at once, and workers
-        continue the releases.
+        None of them is held any more as soon as this is called. If another task is in the block of one, that one is
+        lost (reason released), as by `release`, and a guarded block is cancelled. They are released concurrently,
+        `max_requests` at a time; it also waits for the clean-up of cancelled acquires. It takes 5 s and one request's
+        timeout at most, however many leases there are and whatever the service does. If it is cancelled, it ends at
+        once, and workers continue the releases.
 
         Raises nothing. A release that was not answered in time is logged and sent again in the background, and once
         more at the interpreter's exit; without any answer, the slot is free when the lease expires.

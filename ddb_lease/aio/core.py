@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -31,7 +32,9 @@ from ddb_lease._runtime.bucket_core import (
     drop_ticket_of,
     give_back_all,
     leases_of,
+    told_of_reset,
 )
+from ddb_lease._runtime.ending import BY_ITS_ID, has_ended, tell_blocks, tell_holder
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, release_later
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import Caller, caller, hand_out
@@ -190,14 +193,18 @@ class AsyncBucket:
     async def release(self, lease_id: str) -> bool:
         """Release a lease by its id."""
         slots = checked_lease_id(lease_id)
-        held = self.core.leases.get(lease_id)
-        if held is not None:
-            return await self.give_back(held)
-        return bool(await self.run(self.core.release(lease_id, slots, fence=None)))
+        held = self.core.ours(lease_id)
+        if held is None:
+            return bool(await self.run(self.core.release(lease_id, slots, fence=None)))
+        told = tell_holder(held, here=asyncio.current_task(), why=BY_ITS_ID)
+        return await (self._release_told(held) if told else self.give_back(held))
 
     async def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back."""
-        return await self.driver.run(self.core.revoke(lease_id), self.new_wakeup())
+        marked = await self.driver.run(self.core.revoke(lease_id), self.new_wakeup())
+        if marked:
+            self.core.revoked(lease_id)
+        return marked
 
     async def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has."""
@@ -209,12 +216,13 @@ class AsyncBucket:
 
     async def reset(self) -> int:
         """End all leases; returns how many this ended."""
+        found = leases_of(await self.status())
+        ours = told_of_reset(self.core, [lease_id for lease_id, _, _ in found], here=asyncio.current_task())
         ended = 0
-        for lease_id, slots, fence in leases_of(await self.status()):
-            held = self.core.leases.get(lease_id)
-            if held:
-                held.end.keeps_closed = False
-                ended += await self.give_back(held)
+        for lease_id, slots, fence in found:
+            if lease_id in ours:
+                held, told = ours[lease_id]
+                ended += await (self._release_told(held) if told else self.give_back(held))
             else:
                 ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
         self.core.state.hints.wake_all()
@@ -228,7 +236,9 @@ class AsyncBucket:
     async def close(self) -> None:
         """Release all leases, and wait for the clean-up of cancelled acquires."""
         core = self.core
-        releasing = [asyncio.ensure_future(self._give_back_quietly(held)) for held in core.begin_closing()]
+        leases = core.begin_closing()
+        tell_blocks(leases, here=asyncio.current_task())
+        releasing = [asyncio.ensure_future(self._give_back_quietly(held)) for held in leases]
         try:
             if releasing:
                 _, late = await asyncio.wait(releasing, timeout=CLOSE_SECONDS)
@@ -318,7 +328,23 @@ class AsyncBucket:
             entering.add_done_callback(leave)
             raise
 
+    async def _release_told(self, held: HeldLease) -> bool:
+        """Release a lease whose holder was told, once it has stopped or has had its grace."""
+        try:
+            await self._wait_for_holder(held)
+        except BaseException:
+            held.end.release_after_stopping()
+            raise
+        await self.give_back(held)
+        return has_ended(held)  # the block that was told may have released it already
+
+    async def _wait_for_holder(self, held: HeldLease, *, most: float = math.inf) -> None:
+        wakeup = self.new_wakeup()
+        for pause in held.end.stopping.wait(wakeup.wake, most=most):
+            await wakeup.pause(pause.seconds)
+
     async def _give_back_quietly(self, held: HeldLease) -> None:
+        await self._wait_for_holder(held, most=CLOSE_SECONDS / 2)
         try:
             await self.give_back(held)
         except LeaseError as error:

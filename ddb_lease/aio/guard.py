@@ -14,14 +14,19 @@ from types import TracebackType
 from typing import Any
 
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease.aio.driver import tell
 from ddb_lease.errors import LeaseLost
+
+_PACKAGE = f"{__name__.partition('.')[0]}."
 
 _OURS = "the lease that guards this block is lost"
 
 
-class Guard:
+class Guard(NotSync):
     """What `Lease.guard` returns: guards one block, once."""
+
+    _block = "`async with lease.guard():`"
 
     def __init__(self, held: HeldLease, *, among: set[Guard]) -> None:
         self._held = held
@@ -41,6 +46,7 @@ class Guard:
         self._task, self._ended = task, task.get_loop().create_future()
         self._cancelling = _cancelling(task)
         self._among.add(self)
+        self._held.end.stopping.enter(self, by=task, guarded=True)
         self._held.end.watch(self._told)
 
     async def __aexit__(
@@ -50,6 +56,7 @@ class Guard:
         traceback: TracebackType | None,
     ) -> None:
         self._held.end.unwatch(self._told)
+        self._held.end.stopping.leave(self)
         self._among.discard(self)
         if self._ended is not None:
             self._ended.set_result(None)
@@ -69,7 +76,10 @@ class Guard:
         try:
             self._held.check()
         except LeaseLost as lost:
-            raise lost from exc
+            if exc is not None and hasattr(lost, "add_note"):  # Python 3.11
+                lost.add_note(f"Its block was cancelled at {_place(exc)}.")
+            # The cancellation is the guard's own, and tells nothing else. It stays in `__context__`.
+            raise lost.with_traceback(None) from None
 
     def _told(self) -> None:
         if self._task is not None:
@@ -83,6 +93,17 @@ class Guard:
             self._task.cancel()
         else:
             self._task.cancel(_OURS)
+
+
+def _place(exc: BaseException) -> str:
+    """Where a block was when this error was raised in it."""
+    traceback = exc.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if not frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+            return f"{frame.f_code.co_filename}:{traceback.tb_lineno}, in {frame.f_code.co_name}"
+        traceback = traceback.tb_next
+    return "an unknown place"
 
 
 def _cancelling(task: asyncio.Task[Any]) -> int:

@@ -96,7 +96,7 @@ class Lease(NotSync, BelongsHere):
 
     @property
     def reason(self) -> LossReason | None:
-        """Why the lease was lost; None while it is held, and after a release by us. No I/O."""
+        """Why the lease was lost; None while it is held, and after a release by its holder. No I/O."""
         return self._held.lost
 
     @property
@@ -168,8 +168,8 @@ class Lease(NotSync, BelongsHere):
         Raises nothing. Costs no request and no thread.
 
         Returns:
-            Why it was lost; `LossReason.RELEASED` if it was released, `LossReason.HANDED_OVER` if it was handed over,
-            and `LossReason.FORKED` in a forked child.
+            Why it was lost; `LossReason.RELEASED` if it was released, by whomever (`reason` is None if by its holder),
+            `LossReason.HANDED_OVER` if it was handed over, and `LossReason.FORKED` in a forked child.
         """
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
@@ -201,7 +201,8 @@ class Lease(NotSync, BelongsHere):
         """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
         The lease is not held any more as soon as this is called. If it is cancelled, it ends at once, and a worker
-        releases in the background.
+        releases in the background. It is the holder's own word, whichever task calls it: a guarded block goes on, and
+        learns of it by `check` or `lost`. To end a block from outside, use `LeaseBucket.release`.
 
         Returns:
             Whether this call ended the lease in the table; see `ddb_lease.Lease.release`.
@@ -267,12 +268,14 @@ class Lease(NotSync, BelongsHere):
                     f"lease {self.id} is entered already, by a block that releases it: use it as it is"
                 )
             self._entered = True
+            self._held.end.stopping.enter(self, by=asyncio.current_task(), guarded=False)
             self.check()
         except ConfigurationError:
             raise  # the block that it is in goes on
         except BaseException:
             with suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called
+            self._held.end.stopping.leave(self)
             raise
         return self
 
@@ -288,6 +291,8 @@ class Lease(NotSync, BelongsHere):
             # A failed release must neither mask nor replace the body's outcome.
             tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
             tell("not released yet, and expires otherwise: %s", error)
+        finally:
+            self._held.end.stopping.leave(self)
 
     # Internals.
 

@@ -113,12 +113,15 @@ class Leases(NotSync, BelongsHere):
                     "these leases are entered already, by a block that releases them: use them there"
                 )
             self._entered = True
+            for held in self._held:
+                held.end.stopping.enter(self, by=asyncio.current_task(), guarded=False)
             self.check()
         except ConfigurationError:
             raise  # the block that they are in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called
+            self._leave()
             raise
         return self
 
@@ -136,6 +139,12 @@ class Leases(NotSync, BelongsHere):
         except BaseException:
             release_later(self._held)  # perhaps before the release began: nobody else would call it again
             raise
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        for held in self._held:
+            held.end.stopping.leave(self)
 
     def _give_up(self) -> None:
         if not self._entered:

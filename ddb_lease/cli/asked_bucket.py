@@ -70,8 +70,18 @@ def asked_bucket(options: argparse.Namespace, *, on_event: OnEvent | None = None
 
 
 def require_room(timing: Timing, lease: float, *, grace: float | None) -> None:
-    """Refuse a grace that leaves no room in a lease; what else is too short, the bucket refuses."""
+    """Refuse a grace that leaves no room in a lease, and a lease that leaves none for the usual one."""
+    if grace is None and timing.grace is not None:
+        return  # it is checked against the stored length
     if grace is None:
+        try:
+            timing.require_room(lease)
+        except ConfigurationError as error:
+            given = shown(timing.grace_for(lease))
+            raise ConfigurationError(
+                f"{error}. {given} of the margin is the time in which the command ends once the lease is lost: "
+                "--grace, a tenth of the lease unless it is given"
+            ) from None
         return
     margin = timing.margin_for(lease)
     most = lease / MARGINS_PER_LEASE - (margin - grace)

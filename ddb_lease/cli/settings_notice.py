@@ -36,7 +36,7 @@ class SettingsNotice(logging.Filter):
             return False
         if record.msg != OTHER_SETTINGS_TEXT or not isinstance(record.args, tuple):
             return True
-        _, stored, wanted = record.args
+        _, stored, wanted, *_ = record.args
         if not (isinstance(stored, Described) and isinstance(wanted, Described)):
             return True
         for text in different(self._options, stored=stored, wanted=wanted):

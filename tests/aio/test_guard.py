@@ -4,6 +4,7 @@
 
 import asyncio
 import threading
+import traceback
 
 import pytest
 
@@ -41,13 +42,34 @@ def test_a_lost_lease_cancels_its_block_and_the_block_says_that_it_is_lost(bucke
                 await asyncio.sleep(LONG)
         assert raised.value.reason is LossReason.GONE
         assert raised.value.lease_id == lease.id
-        assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+        assert isinstance(raised.value.__context__, asyncio.CancelledError)
         await losing
         if NEW:
             assert asyncio.current_task().cancelling() == 0
         await asyncio.sleep(0)  # and continues as if nothing had happened
 
     asyncio.run(main())
+
+
+def test_what_is_printed_of_a_loss_is_short_and_says_where_the_block_was(bucket, table):
+    async def inner():
+        await asyncio.sleep(LONG)
+
+    async def main():
+        async with bucket.lease(timeout=5) as lease:
+            losing.append(being_lost(lease, table))
+            await inner()
+
+    losing = []
+    with pytest.raises(LeaseLost) as raised:
+        asyncio.run(main())
+    printed = "".join(traceback.format_exception(raised.value))
+    assert "CancelledError" not in printed
+    assert printed.count("Traceback") == 1
+    assert "in check" not in printed
+    line = main.__code__.co_firstlineno + 3
+    if NEW:
+        assert printed.rstrip().endswith(f"Its block was cancelled at {__file__}:{line}, in main.")
 
 
 def test_the_block_of_a_bucket_is_guarded_and_released(bucket, table):

@@ -286,6 +286,7 @@ def test_a_lease_shorter_than_its_margin_is_told_before_anything_is_sent(cli):
     done = cli(f"run b --max-tokens 1 --lease 2s --endpoint-url {NOBODY} -- true", env=DUMMY)
     assert done.returncode == 2
     assert "too short" in done.stderr
+    assert "of the margin is the time in which the command ends once the lease is lost: --grace" in done.stderr
 
 
 # A service that does not do what is asked.

@@ -335,7 +335,7 @@ def test_no_slot_in_time_is_75_or_the_code_that_was_asked_for_and_nothing_is_run
     for options, code, told in (("--timeout 300ms", 75, late), ("--timeout 0 --no-slot-code 9", 9, full)):
         done = run(f"touch {tmp_path}/ran", options=options)
         assert done.returncode == code
-        said = rf"ddb-lease: {told}: held by \S+:{holder.pid} \(\S+s\)\n"
+        said = rf"ddb-lease: {told}: held by \S+:{holder.pid} \(for \S+s\)\n"
         assert re.fullmatch(said, done.stderr)
     assert not (tmp_path / "ran").exists()
     assert holder.poll() is None

@@ -59,7 +59,7 @@ def test_only_what_was_typed_is_told_of(given, told):
 def test_the_librarys_own_warning_is_not_logged_besides(capsys):
     log = logging.getLogger("ddb_lease")
     with SettingsNotice(typed("max_tokens")) as notice:
-        assert not notice.filter(log.makeRecord("n", 30, "p", 1, OTHER_SETTINGS_TEXT, ("b", STORED, WANTED), None))
+        assert not notice.filter(log.makeRecord("n", 30, "p", 1, OTHER_SETTINGS_TEXT, ("b", STORED, WANTED, ""), None))
         assert notice.filter(log.makeRecord("n", 30, "p", 1, "%s is full", ("b",), None))
         assert notice in log.filters
     assert notice not in log.filters

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddb_lease import LeaseBucket, Limit, RateTimeout, local
+from ddb_lease import AcquireTimeout, LeaseBucket, LeaseLost, Limit, RateTimeout, StoreUnavailable, local
 from ddb_lease.testing import TestEnvironment
 from tests.pages import Snippets
 
@@ -68,6 +68,7 @@ def test_frameworks(program):
         next(slots)
     assert page.jobs.status().free == 8
     page.jobs_bucket().close()
+    assert {*page.STATUS} == {AcquireTimeout, LeaseLost, StoreUnavailable}
 
 
 def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):

@@ -63,6 +63,21 @@ def test_by_default_nothing_is_stored_and_any_order_holds(environment, table):
     assert bucket.status().order == "any"
 
 
+def test_other_settings_than_those_stored_are_said_with_the_way_to_have_them(environment, table, caplog):
+    put_counter(table, max_tokens=2, minted=0, lease_ms=30_000)
+    tokens = f"; to change max_tokens: bucket.resize(3), or ddb-lease resize '{table.bucket}' 3"
+    length = "; a bucket keeps the lease_seconds that it was made with: for others, take another name"
+    for settings, said in (({"max_tokens": 3}, tokens), ({"max_tokens": 2, "lease_seconds": 60}, length)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="ddb_lease"):
+            environment.bucket(**settings).acquire(5).release()
+        (message,) = caplog.messages
+        assert message.partition("lease_seconds=30: these settings are used, not ")[2].partition(";")[1:] == (
+            ";",
+            said[1:],
+        )
+
+
 def test_an_order_that_differs_from_the_stored_one_is_said_once(environment, table, caplog):
     put_counter(table, max_tokens=2, minted=0, order="fifo")
     with caplog.at_level(logging.WARNING, logger="ddb_lease"):
@@ -72,7 +87,7 @@ def test_an_order_that_differs_from_the_stored_one_is_said_once(environment, tab
         environment.bucket(max_tokens=2, order="any").acquire(5).release()
     (said,) = caplog.messages
     assert "order=fifo: these settings are used, not" in said
-    assert said.endswith("order=any")
+    assert said.endswith("order=any; to change the order: bucket.configure(order='any')")
 
 
 def test_what_is_no_order_is_refused_before_anything_is_sent(environment, table):

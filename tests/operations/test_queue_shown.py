@@ -143,9 +143,7 @@ def test_a_timeout_names_the_holders_and_the_place_as_the_last_look_showed_them(
     waiting = environment.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout) as raised:
         waiting.acquire(3, priority=1)
-    said = (
-        rf"no slot of bucket '{waiting.name}' came free in 3 s, at place 1 of its queue: held by ann\ufffd \(1m3\ds\)"
-    )
+    said = rf"no slot of bucket '{waiting.name}' came free in 3 s, at place 1 of its queue: held by ann\ufffd \(for 1m3\ds\)"
     assert re.fullmatch(said, str(raised.value))
     assert (raised.value.place, raised.value.holders) == (1, ("ann\x1b",))
     assert waiting.tap.of(LookAtQueue), "it is in order"

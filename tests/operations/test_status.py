@@ -1,5 +1,8 @@
 """The status, and the decorator form."""
 
+import copy
+import pickle
+
 import pytest
 
 from ddb_lease import AcquireTimeout, UnknownBucket
@@ -169,3 +172,18 @@ def test_a_decorated_function_does_not_run_without_a_lease(new_bucket):
 
     with pytest.raises(AcquireTimeout):
         never()
+
+
+def test_a_status_says_where_its_leases_are_to_whoever_asks_for_its_slots(new_bucket):
+    bucket = new_bucket(max_tokens=2)
+    lease = bucket.acquire(timeout=5)
+    status = bucket.status()
+    with pytest.raises(AttributeError, match="has no 'slots': `leases` has a LeaseInfo for each leased slot, `free`"):
+        status.slots  # noqa: B018 - it raises
+    with pytest.raises(AttributeError, match="^'BucketStatus' object has no attribute 'fre'"):
+        status.fre  # noqa: B018 - it raises
+    assert copy.deepcopy(status) == pickle.loads(pickle.dumps(status)) == status
+    (shown,) = status.leases
+    assert (shown.lease_id, status.free) == (lease.id, 1)
+    assert 0.0 <= shown.age_seconds < 30
+    assert shown.remaining_seconds < status.lease_seconds + 1.5

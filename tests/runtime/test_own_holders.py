@@ -21,4 +21,4 @@ def test_those_who_were_dead_when_they_were_seen_are_not_named_and_a_lease_of_se
     holders.note(Seen(view=View(counter=None, slots=slots, covered=range(5)), more=False))
     said, owners = holders.in_timeout(NOW)
     assert owners == ("several", "new")
-    assert said == "held by several (1m30s), new (4s)"
+    assert said == "held by several (for 1m30s), new (for 4s)"

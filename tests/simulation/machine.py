@@ -16,7 +16,7 @@ from ddb_lease.models import Order
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import Process
 from tests.simulation.performance import Performance, quiet, windows_of
-from tests.simulation.schedule import ENDINGS, HAND_OVER, SETUPS, Deed, Job, Schedule
+from tests.simulation.schedule import BY_ID, ENDINGS, HAND_OVER, SETUPS, Deed, Job, Schedule
 
 LEASE = 4.0
 _seconds = st.sampled_from([0.001, 0.003, 0.01, 0.1, 0.5, 1.0, 1.3, 2.0, 3.9, 4.5, 8.0])
@@ -53,7 +53,7 @@ _jobs = st.builds(
     patient=st.booleans(),
     timeout=st.sampled_from([0.0, 2.0, 9.0]),
     hold=st.sampled_from([0.0, 0.2, 1.5, 20.0]),
-    ending=st.sampled_from([*ENDINGS, HAND_OVER]),
+    ending=st.sampled_from([*ENDINGS, HAND_OVER, BY_ID]),
     acts=st.booleans(),
     count=st.sampled_from([1, 1, 2]),
     priority=st.sampled_from([0, 0, 5]),

@@ -25,6 +25,7 @@ from ddb_lease import (
     ConfigurationError,
     Lease,
     LeaseLost,
+    LossReason,
     Overtaken,
     StoreRejected,
     StoreUnavailable,
@@ -272,6 +273,8 @@ class Performance:
             case "hand over":
                 self._hand_over(process, lease)
                 return
+            case "by id":
+                self._release_by_id(process, lease)
             case "renew":
                 lease.renew()
             case "shared":
@@ -431,6 +434,31 @@ class Performance:
         except ConfigurationError:
             if not process.bucket._core.state.closed:
                 raise
+
+    def _release_by_id(self, process: Process, lease: Lease) -> None:
+        """Its own process releases it by its id on another thread: the holder is told before the slot is given back."""
+        held = next(held for held in process.held if held.lease is lease)
+        gone_on: list[bool] = []
+
+        def release() -> None:
+            sent, began = process.requests, self.world.now
+            was_held = lease.held  # else its bucket was closed, or its process is exiting: that is its holder's doing
+            try:
+                ended = process.bucket.release(lease.id)
+                self._note(process.name, f"released {lease.id} by its id: {ended}")
+                untold = held.told_lost is None and self.world.now < began + lease.grace
+                ours = lease.lost is LossReason.RELEASED or (lease.lost is None and was_held and not gone_on)
+                if ended and untold and ours:
+                    self._broken = Violation("S2", f"{lease.id} was released by its id, and its holder was not told")
+            except (*EXPECTED, StoreRejected) as error:
+                self._excuse(error, process, sent)
+            except KeyboardInterrupt:
+                self._note(process.name, "is interrupted")
+
+        process.act("clerk", release)
+        process.wait(self._chance.choice((0.0, 0.01, 0.5)) * lease._held._seconds)
+        lease.check()
+        gone_on.append(True)
 
     def _release_by_stranger(self, process: Process, lease: Lease) -> None:
         others = [other for other in self.cast if other is not process and other.alive and not other.frozen]

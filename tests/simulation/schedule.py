@@ -26,6 +26,12 @@ HAND_OVER = "hand over"
 HANDED_OVER = 0.15
 """What part of the schedules has jobs that hand their leases over."""
 
+BY_ID = "by id"
+"""Another ending, of some jobs of some schedules: another thread of the holder's process releases the lease by its id."""
+
+ENDED_BY_ID = 0.1
+"""What part of the schedules has such jobs."""
+
 SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
 """The table at the beginning: mostly empty. A counter with `room` to mint, slots that are `retired` (a lease still
 runs on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases of holders
@@ -190,6 +196,8 @@ def schedule_for(seed: int) -> Schedule:
     schedule = _holding(schedule, holding) if holding.random() < HELD_AT_LEAST else schedule
     handing = Random(f"{seed} hand over")
     schedule = _handing_over(schedule, handing) if handing.random() < HANDED_OVER else schedule
+    ended = Random(f"{seed} by id")
+    schedule = _ending_by_id(schedule, ended) if ended.random() < ENDED_BY_ID else schedule
     ordered = Random(f"{seed} order")
     return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
 
@@ -209,6 +217,16 @@ def _handing_over(schedule: Schedule, chance: Random) -> Schedule:
         return replace(job, ending=HAND_OVER, at_least=0.0, hold=job.hold * chance.choice((0.0, 1.0)))
 
     jobs = tuple(tuple(tuple(handing(job) for job in thread) for thread in threads) for threads in schedule.jobs)
+    return replace(schedule, jobs=jobs)
+
+
+def _ending_by_id(schedule: Schedule, chance: Random) -> Schedule:
+    """Half of the jobs have their leases released by their ids, while they work on."""
+
+    def ended(job: Job) -> Job:
+        return job if chance.random() < 0.5 else replace(job, ending=BY_ID, at_least=0.0)
+
+    jobs = tuple(tuple(tuple(ended(job) for job in thread) for thread in threads) for threads in schedule.jobs)
     return replace(schedule, jobs=jobs)
 
 

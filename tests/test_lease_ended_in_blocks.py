@@ -1,0 +1,74 @@
+"""Blocks of threads whose leases are ended by another thread, or by themselves."""
+
+import logging
+import threading
+
+import pytest
+
+from ddb_lease import LeaseLost, LossReason
+from tests.support import leases_in
+from tests.test_lease_ended_here import PATIENT, Told
+
+CONTRACT = True  # the simulator's DynamoDB too
+
+
+@pytest.fixture
+def told(table):
+    return Told(table)
+
+
+@pytest.fixture
+def bucket(new_bucket):
+    return new_bucket(max_tokens=1, timing=PATIENT)
+
+
+@pytest.fixture
+def in_block(bucket, told, in_thread):
+    """A thread that is in a block of a lease until it may leave; its lease."""
+    entered, may_leave, at = threading.Event(), threading.Event(), []
+
+    def work():
+        with bucket.acquire(timeout=5, on_lost=told) as lease:
+            at.append(lease)
+            entered.set()
+            assert may_leave.wait(60)
+
+    working = in_thread(work)
+    assert entered.wait(60)
+    yield at[0]
+    may_leave.set()
+    working.result(60)
+
+
+def test_a_block_that_ends_its_own_lease_by_its_id_is_its_holder(bucket, table, told):
+    with bucket.acquire(timeout=5, on_lost=told) as lease:
+        assert bucket.release(lease.id)
+        assert leases_in(table) == {}
+    assert lease.lost is None
+    assert told.reasons == []
+
+
+def test_a_bucket_that_is_closed_tells_the_blocks_of_other_threads_first(bucket, table, told, in_block, caplog):
+    with caplog.at_level(logging.WARNING, logger="ddb_lease"):
+        bucket.close()
+    assert told.reasons == [LossReason.RELEASED]
+    assert told.seen == [{0: in_block.id}]
+    assert leases_in(table) == {}
+    assert "released: its bucket was closed" in caplog.text
+    with pytest.raises(LeaseLost, match="closed"):
+        in_block.check()
+
+
+def test_a_bucket_that_is_closed_takes_nothing_from_whoever_closes_it(bucket, table, told):
+    lease = bucket.acquire(timeout=5, on_lost=told)
+    bucket.close()
+    assert lease.lost is None
+    assert told.reasons == []
+    assert leases_in(table) == {}
+
+
+def test_a_block_that_closes_its_own_bucket_loses_nothing(bucket, table, told):
+    with bucket.acquire(timeout=5, on_lost=told) as lease:
+        bucket.close()
+    assert lease.lost is None
+    assert told.reasons == []
