@@ -16,6 +16,7 @@ if __name__ == "__main__":
     import boto3
     import botocore.session
 
+    import ddb_lease.cli.run  # noqa: F401 - slow to import, too
     from ddb_lease import Lease
     from ddb_lease.cli.main import main
 
