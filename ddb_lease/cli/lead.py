@@ -88,7 +88,7 @@ class _Candidate:
     def lead(self, command: list[str]) -> int | None:
         """Wait to be elected, and run the command; returns the exit code, or None if the lease was lost."""
         options = self._options
-        slots = SlotWait(self._bucket, tokens=1, count=1, places=Places(), quiet=options.quiet)
+        slots = SlotWait(self._bucket, tokens=1, count=1, places=Places(), quiet=options.quiet, to_lead=True)
         with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket), slots:
             lease = self._elected()
             slots.won(lease)

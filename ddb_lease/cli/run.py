@@ -62,6 +62,9 @@ def execute(options: argparse.Namespace) -> int:
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
+    if options.skip_if_full:
+        _require_no_code(options)
+        options.timeout = 0.0 if options.timeout is None else options.timeout
     try:
         check_command(command[0])
     except CommandNotStarted as error:
@@ -72,7 +75,8 @@ def execute(options: argparse.Namespace) -> int:
             places = Places()
             bucket, tokens = asked_bucket(options, on_event=places.note)
             stack.enter_context(bucket)
-            slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=options.quiet)
+            quiet = options.quiet or options.skip_if_full
+            slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=quiet)
             try:
                 with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
                     lease = bucket.acquire(
@@ -84,6 +88,8 @@ def execute(options: argparse.Namespace) -> int:
                     )
                     slots.won(lease)
             except AcquireTimeout as error:
+                if options.skip_if_full:
+                    return 0
                 nested.warn()
                 say(formatting.printable(str(error)) + ("" if error.holders else slots.holders()))
                 return int(options.no_slot_code)
@@ -96,6 +102,11 @@ def execute(options: argparse.Namespace) -> int:
                 return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
+
+
+def _require_no_code(options: argparse.Namespace) -> None:
+    if "no_slot_code" in options.given:
+        raise ConfigurationError("--skip-if-full exits with 0 if no slot is free: leave out --no-slot-code")
 
 
 def check_command(name: str) -> None:

@@ -775,7 +775,7 @@ def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_i
     assert drawn
     assert max(map(len, drawn)) < 80
     for line in drawn:
-        assert re.match(rf"waiting for {name}: full, \S+; held by host:\d \(\S+\)(?: \+8|, and 8 more)", line)
+        assert re.match(rf"waiting for {name}: full, waited \S+; held by host:\d for \S+(?: \+8|, and 8 more)", line)
     assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
 
 

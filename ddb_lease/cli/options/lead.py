@@ -25,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "DDB_LEASE_FENCE with what it writes.",
             "lead scheduler -- ./scheduler.sh",
             "lead consumer --lease 30s --data host=a7 -- ./consume.py",
+            exit_codes=exits.LEAD,
         ),
     )
     parser.add_argument("bucket", metavar="NAME")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ddb_lease.cli import formatting, pages
+from ddb_lease.cli import exits, formatting, pages
 from ddb_lease.cli.deferred import deferred
 from ddb_lease.cli.options import where
 
@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "library. How long COMMAND runs makes no difference; to limit how many run at once, see run.",
             "limit mail --rate 100/s -- ./send.sh",
             "limit api --rate 10/m --key customer-7 --timeout 30s -- ./call.sh",
+            exit_codes=exits.LIMIT,
         ),
     )
     parser.add_argument("name", metavar="NAME")

@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "environment.",
             "run gpus --max-tokens 4 -- ./train.sh --epochs 10",
             "run nightly-report --timeout 10m --owner ann -- ./report.sh",
+            exit_codes=exits.RUN,
         ),
     )
     parser.add_argument("bucket", metavar="BUCKET")
@@ -69,11 +70,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="wait at most this long for a slot (default: for ever); 20s at most if DynamoDB has never answered",
     )
     parser.add_argument(
+        "--skip-if-full",
+        action="store_true",
+        help="for cron and timers: if every slot is held, or kept closed, say nothing, run nothing, and exit with 0; "
+        "with --timeout, if none comes free by then",
+    )
+    parser.add_argument(
         "--hold-at-least",
         type=formatting.duration,
         metavar="TIME",
-        help="let nobody else have the slot for this long after it was taken, however soon the command ends: for what "
-        "must not run twice",
+        help="let nobody else have the slot for this long after it was taken, however soon the command ends, and "
+        "whether it fails or not: for what must not run twice; release --slot 0 opens it",
     )
     add_end_options(parser)
     parser.add_argument(
