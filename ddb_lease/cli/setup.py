@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddb_lease._runtime.clock import SystemClock
@@ -15,6 +18,7 @@ from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ddb_lease.local import Engine
     from ddb_lease.local.control import Held
 
 _log = logging.getLogger("ddb_lease")
@@ -57,6 +61,7 @@ def execute_local(options: argparse.Namespace) -> int:
     """Start, stop or show the embedded engine."""
     from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
     from ddb_lease.local import control  # noqa: PLC0415
+    from ddb_lease.local.folder import locate  # noqa: PLC0415
 
     if options.yes and options.action != "stop":
         raise ConfigurationError("--yes is for local stop")
@@ -64,13 +69,14 @@ def execute_local(options: argparse.Namespace) -> int:
         raise ConfigurationError("--no-wait is for local start")
     if options.action == "stop":
         return _stop(sure=options.yes)
-    engine = local.start() if options.action == "start" else local.find()
+    engine = connection.started_engine() if options.action == "start" else local.find()
     if engine is None:
         show("no engine is running")
         return 1
     report = control.forget_awaited(engine) if options.no_wait else control.report(engine)
     age = formatting.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
     show(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    show(f"in {formatting.printable(str(locate().path))}{_run_by(engine)}")
     for bucket in report.awaited:
         name = f"{formatting.printable(bucket.bucket)} in table {formatting.printable(bucket.table)}"
         show(
@@ -78,6 +84,14 @@ def execute_local(options: argparse.Namespace) -> int:
             "engine run; if their holders are dead: ddb-lease local start --no-wait"
         )
     return 0
+
+
+def _run_by(engine: Engine) -> str:
+    """Which Python runs the engine: the one of whoever started it. Linux alone tells."""
+    with contextlib.suppress(OSError):
+        python = Path(f"/proc/{engine.pid}/cmdline").read_bytes().partition(b"\0")[0]
+        return f", run by {formatting.printable(os.fsdecode(python))}" if python else ""
+    return ""
 
 
 def _stop(*, sure: bool) -> int:

@@ -120,23 +120,25 @@ def waiting(
 def held_by(holders: tuple[Holder, ...], *, aged: float = 0.0, width: int | None = None, to_lead: bool = False) -> str:
     """`held by A for 36s, B for 2h, and 3 more`: as many as fit; empty if not even one does, or there is none.
 
-    With `to_lead`, `A has led for 36s`.
+    With `to_lead`, `A has led for 36s`. Where there is little room, the times go: `held by A +4`, `A leads`.
     """
-    begins, has = ("", " has led") if to_lead else ("held by ", "")
-    texts = [(printable(h.owner), f"{has} for {shown(h.seconds + aged)}") for h in holders]
-    most = _NAMED if width is None else len(texts)
-    # Fewer holders before names that nobody can read.
+    begins, has, leads = ("", " has led", " leads") if to_lead else ("held by ", "", "")
+    aged_texts = [(printable(h.owner), f"{has} for {shown(h.seconds + aged)}") for h in holders]
+    bare_texts = [(owner, leads) for owner, _ in aged_texts]
+    most = _NAMED if width is None else len(holders)
+    # Fewer holders before names that nobody can read, and no ages before no holder at all.
     tries = (
-        (named, size, more)
-        for largest, least, more in (
-            (_OWNER, _READABLE, _MORE),
-            (_READABLE - 1, _SHORTEST, _MORE),
-            (_OWNER, _SHORTEST, _PLUS),
+        (texts, named, size, more)
+        for texts, largest, least, more in (
+            (aged_texts, _OWNER, _READABLE, _MORE),
+            (aged_texts, _READABLE - 1, _SHORTEST, _MORE),
+            (aged_texts, _OWNER, _SHORTEST, _PLUS),
+            (bare_texts, _OWNER, _SHORTEST, _PLUS),
         )
         for named in range(min(most, len(texts)), 0, -1)
         for size in range(largest, least - 1, -1)
     )
-    for named, size, more in tries:
+    for texts, named, size, more in tries:
         left = len(texts) - named
         held = ", ".join(shortened(owner, size) + age for owner, age in texts[:named])
         line = f"{begins}{held}{more.format(left) if left else ''}"

@@ -32,7 +32,8 @@ def test_who_waits_to_lead_reads_who_leads():
 
     assert line("full", B) == "waiting to lead sched: waited 1m01s; B has led for 40s"
     assert line("closed for 2m more") == "waiting to lead sched: closed for 2m more, waited 1m01s"
-    assert line("full", B, width=50) == "waiting to lead sched: waited 1m01s"
+    assert line("full", B, width=50) == "waiting to lead sched: waited 1m01s; B leads"
+    assert line("full", B, width=40) == "waiting to lead sched: waited 1m01s"
 
 
 def test_where_there_is_no_end_of_room_five_holders_are_named():
@@ -47,7 +48,9 @@ def test_where_there_is_no_end_of_room_five_holders_are_named():
         (80, "waiting for gpus: full, waited 5s; held by build-ho…l:12345 for 2h, vm:7 for 36s"),
         (72, "waiting for gpus: full, waited 5s; held by buil…345 for 2h, vm:7 for 36s"),
         (64, "waiting for gpus: full, waited 5s; held by build…12345 for 2h +1"),
-        (60, "waiting for gpus: full, waited 5s"),
+        (60, "waiting for gpus: full, waited 5s; held by build…12345, vm:7"),
+        (54, "waiting for gpus: full, waited 5s; held by buil…345 +1"),
+        (52, "waiting for gpus: full, waited 5s"),
         (24, "waiting for gpus: full,…"),
     ],
 )

@@ -47,8 +47,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "local",
         help="the embedded engine of this machine",
         **pages.page(
-            "The embedded engine that --local uses: in memory, on loopback only, shared by your processes, stopped "
-            "after half an hour without a request. An engine that is killed, or stopped while leases run, leaves their "
+            "The embedded engine that --local uses: in memory, on loopback only, stopped after half an hour without a "
+            "request. All your processes on this machine share it, whatever project they belong to: equal names are "
+            "one bucket. A folder of its own for each project, in DDB_LEASE_LOCAL_DIR, gives each its own engine. "
+            "status shows the folder. An engine that is killed, or stopped while leases run, leaves their "
             "ends on disk: the next one grants nothing in their buckets before that.",
             "local status",
             "local stop --yes",
