@@ -69,7 +69,7 @@ def execute_local(options: argparse.Namespace) -> int:
         raise ConfigurationError("--no-wait is for local start")
     if options.action == "stop":
         return _stop(sure=options.yes)
-    engine = connection.started_engine() if options.action == "start" else local.find()
+    engine = local.start() if options.action == "start" else local.find()
     if engine is None:
         show("no engine is running")
         return 1
