@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code != end.code:
             raise SystemExit(code) from None
         raise
+    except KeyboardInterrupt:  # before the command began
+        code = 128 + signal.SIGINT
     return streams.finish(code)
 
 

@@ -66,6 +66,14 @@ def test_a_command_that_sends_nothing_imports_no_limiter_and_one_that_runs_nothi
     assert "ddb_lease.cli.run" not in found
 
 
+def test_an_interrupt_before_a_command_begins_is_no_traceback(monkeypatch):
+    def parser():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "parser", parser)
+    assert main.main(["status", "b"]) == 130
+
+
 def test_every_command_finds_what_it_does():
     for leaf in parsing.leaves(main.parser()):
         execute = leaf.get_default("execute")
