@@ -68,7 +68,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
 
     Args:
         name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
-        max_tokens: How many leases there can be at once, 1 to 100,000.
+        max_tokens: How many leases there can be at once, 1 to 100,000. If the bucket exists, the stored number counts.
+            To open one without knowing it, ask: ``LeaseBucket(name, max_tokens=1).status()`` has `max_tokens` and
+            `lease_seconds`, and creates and compares nothing. ``ddb-lease run`` without ``--max-tokens`` does so.
         lease_seconds: Length of a lease, in seconds or as a timedelta; at least three margins (see `Timing`). It is
             renewed every third of this. The slot of a crashed holder is free again at most this long, plus 2 s, after
             the last renewal; or, if it was acquired with `hold_at_least`, when that time has passed.

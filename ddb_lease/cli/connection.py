@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any, Final
 
-from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import pages
+from ddb_lease.cli.streams import say
 from ddb_lease.dynamodb import ConnectionSettings, Session, new_session
 from ddb_lease.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def add_options(parser: argparse.ArgumentParser, *, table: bool = True) -> None:
-    """Add the options that say where to connect; without `table`, for a command that has a table of its own."""
-    group = parser.add_argument_group("where")
-    if table:
-        add_table_option(group)
-    group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
-    group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
-    group.add_argument("--endpoint-url", metavar="URL", help="an endpoint other than DynamoDB's own")
-    group.add_argument(
-        "--local",
-        action="store_true",
-        help="use the embedded engine of this machine instead of AWS, started on demand (needs ddb-lease[local])",
-    )
+    from ddb_lease.local import Engine
 
-
-def add_bucket_command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    execute: Callable[[argparse.Namespace], int],
-    brief: str,
-    description: str,
-    *examples: str,
-) -> argparse.ArgumentParser:
-    """Add a command that works on a bucket and can print JSON."""
-    parser = subparsers.add_parser(name, help=brief, **pages.page(description, *examples))
-    parser.add_argument("bucket", metavar="BUCKET")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    add_options(parser)
-    parser.set_defaults(execute=execute)
-    return parser
-
-
-def add_table_option(parser: argparse._ActionsContainer) -> None:
-    """Add the option that names the table; commands that send nothing to it need it too."""
-    parser.add_argument(
-        "--table",
-        default=DEFAULT_TABLE,
-        help=f"the DynamoDB table (default: {DEFAULT_TABLE})",
-    )
+_TELL_SECONDS: Final = 1.0
+"""An engine that starts sooner is not told of."""
 
 
 def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[str, Any]:
@@ -68,17 +35,44 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
             raise ConfigurationError(
                 "--local means this machine's engine: leave out --endpoint-url, --profile and --region"
             )
-        from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
-        from ddb_lease.local.connection import reach  # noqa: PLC0415
+        from ddb_lease.local.connection import reach  # noqa: PLC0415 - imported only where the engine is asked for
 
+        engine = started_engine(quiet=getattr(options, "quiet", False) or getattr(options, "skip_if_full", False))
         if make_table:
             return reach(options.table, bucket=getattr(options, "bucket", None) or getattr(options, "name", None))
-        engine = local.start()
         return {"table": options.table, "session": engine.session(), "endpoint_url": engine.endpoint_url}
     # boto3 itself reads AWS_DEFAULT_REGION only; other AWS tools, and their users, know AWS_REGION too.
     region = options.region or os.environ.get("AWS_REGION")
     session = session_in_region(profile=options.profile, region=region)
     return {"table": options.table, "session": session, "endpoint_url": options.endpoint_url}
+
+
+def started_engine(*, quiet: bool = False) -> Engine:
+    """This user's engine; if it has to be started, and that takes long, it is said.
+
+    Raises:
+        EngineError: It cannot be started.
+    """
+    from ddb_lease import local  # noqa: PLC0415 - as above
+
+    engine = local.find()
+    if engine is not None:
+        return engine
+    with contextlib.nullcontext() if quiet else _told_if_slow():
+        return local.start()
+
+
+@contextlib.contextmanager
+def _told_if_slow() -> Iterator[None]:
+    text = "starting the embedded engine of this machine, as none is running; that takes some seconds"
+    timer = threading.Timer(_TELL_SECONDS, say, (text,))
+    timer.daemon = True
+    with contextlib.suppress(RuntimeError):  # no thread to be had: it starts in silence
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def session_in_region(*, profile: str | None, region: str | None) -> Session:

@@ -48,6 +48,31 @@ HELP: Final = f"""exit codes:
   141  the reader of the output has gone"""
 
 
+_ENDS: Final = f"""\
+  {CANNOT_BE_RUN}  the command cannot be run; {NO_SUCH_COMMAND}: there is no such command
+    {USAGE}  wrong arguments or settings
+   {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
+   {REJECTED}  DynamoDB refuses: no table, no permission, no credentials
+  130  interrupted (Ctrl-C) before the command began; 143: by TERM"""
+
+RUN: Final = f"""exit codes:
+  the command's code (128 + N if signal N ended it), or
+   {NO_SLOT}  no slot came free in time (--no-slot-code; --skip-if-full: 0)
+   {LOST}  the lease was lost, and the command was ended (--lost-code)
+   {UNKNOWN_BUCKET}  no such bucket, and --max-tokens was not given
+{_ENDS}"""
+
+LEAD: Final = f"""exit codes:
+  the command's code (128 + N if signal N ended it), or
+{_ENDS}"""
+
+LIMIT: Final = f"""exit codes:
+  the command's own, which replaces this process, or
+   {NO_SLOT}  no permit came free in time
+   {UNKNOWN_BUCKET}  no such rate, and --rate was not given
+{_ENDS}"""
+
+
 def code_for(error: LeaseError) -> int:
     """The exit code for an error of the library."""
     kinds: tuple[tuple[type[LeaseError], int], ...] = (

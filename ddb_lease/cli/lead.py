@@ -17,9 +17,9 @@ import signal
 import threading
 from typing import Final
 
-from ddb_lease._runtime.leadership import ASIDE_SECONDS, LEADER_SECONDS, STAND_SECONDS, require_one_leader
+from ddb_lease._runtime.leadership import ASIDE_SECONDS, STAND_SECONDS, require_one_leader
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, exits, pages
+from ddb_lease.cli import connection
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
@@ -27,11 +27,7 @@ from ddb_lease.cli.run import (
     Interrupted,
     LeasedRun,
     Signals,
-    add_data,
-    add_end_options,
-    add_short_leases,
     check_command,
-    lease_length,
 )
 from ddb_lease.cli.settings_notice import SettingsNotice
 from ddb_lease.cli.slot_wait import Places, SlotWait
@@ -45,43 +41,6 @@ _AWAY_SECONDS: Final = 5.0
 
 _ASK_TO_END: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """Signals after which a loss is the end. Others may mean anything to the command: HUP, that it reads its settings."""
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "lead",
-        help="run a command on one machine at a time, on another if that fails",
-        usage="ddb-lease lead NAME [options] -- COMMAND [ARGUMENTS ...]",
-        **pages.page(
-            "Wait until this process is the leader of NAME, and run COMMAND while it is. If it loses the lease, the "
-            "command is ended as by run, and the wait begins again. When the command ends by itself, another process "
-            "leads at once, and ddb-lease exits with the command's code. An outage of the service is waited out. NAME "
-            "is a bucket of one token; the command finds what run gives it in its environment, and is to pass "
-            "DDB_LEASE_FENCE with what it writes.",
-            "lead scheduler -- ./scheduler.sh",
-            "lead consumer --lease 30s --data host=a7 -- ./consume.py",
-        ),
-    )
-    parser.add_argument("bucket", metavar="NAME")
-    parser.add_argument(
-        "--lease",
-        type=lease_length,
-        default=LEADER_SECONDS,
-        metavar="TIME",
-        help="length of the lease: a leader that dies is followed so much later (default: 15s; if the bucket exists, "
-        "its stored length counts)",
-    )
-    add_short_leases(parser)
-    add_end_options(parser)
-    parser.add_argument(
-        "--owner", metavar="NAME", help="who leads, for status and for those who wait (default: host:pid)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="do not say that it waits, for how long, and who leads")
-    add_data(parser)
-    connection.add_options(parser)
-    # What `run` has options for.
-    parser.set_defaults(execute=execute, takes_command=True, max_tokens=1, fifo=False, lost_code=exits.LOST)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -129,7 +88,7 @@ class _Candidate:
     def lead(self, command: list[str]) -> int | None:
         """Wait to be elected, and run the command; returns the exit code, or None if the lease was lost."""
         options = self._options
-        slots = SlotWait(self._bucket, tokens=1, count=1, places=Places(), quiet=options.quiet)
+        slots = SlotWait(self._bucket, tokens=1, count=1, places=Places(), quiet=options.quiet, to_lead=True)
         with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket), slots:
             lease = self._elected()
             slots.won(lease)

@@ -14,43 +14,6 @@ from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import CLOSED_MARK, LeaseInfo
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands."""
-    release = connection.add_bucket_command(
-        subparsers,
-        "release",
-        execute_release,
-        "end a lease whose holder is gone",
-        "End a lease at once, by its id or its slot (see status). Use it when the holder is surely dead: a holder "
-        "that still works learns of it only at its next renewal, and another may have the slot by then. Ask a living "
-        "one with revoke.",
-        "release gpus 3-60f961de",
-        "release gpus --slot 3 --json",
-    )
-    revoke = connection.add_bucket_command(
-        subparsers,
-        "revoke",
-        execute_revoke,
-        "ask a holder for its slot back",
-        "Mark a lease as revoked, by its id or its slot (see status). Its holder finds the mark at its next renewal, "
-        "within a third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the "
-        "slot before that, or before the lease expires.",
-        "revoke gpus 0-4cd74116",
-        "revoke gpus --slot 0 --table staging",
-    )
-    for parser in (release, revoke):
-        parser.usage = f"{parser.prog} BUCKET (LEASE_ID | --slot N) [options]"
-        parser.add_argument(
-            "lease_id", metavar="LEASE_ID", nargs="?", help="the lease's id, or its beginning as status shows it"
-        )
-        parser.add_argument(
-            "--slot",
-            type=formatting.whole(0),
-            metavar="N",
-            help="instead of an id: the lease that is on this slot when the command runs",
-        )
-
-
 def execute_release(options: argparse.Namespace) -> int:
     """End the lease."""
     return _to_lease(options, "released", LeaseBucket.release)

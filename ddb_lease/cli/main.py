@@ -7,30 +7,13 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from ddb_lease.cli import (
-    completion,
-    connection,
-    defaults,
-    exits,
-    formatting,
-    known_names,
-    lead,
-    lease,
-    limit,
-    operate,
-    parsing,
-    rate,
-    release,
-    run,
-    setup,
-    status,
-    streams,
-    template,
-)
+from ddb_lease.cli import completion, defaults, exits, formatting, parsing, streams
 from ddb_lease.cli.conform import command as conform
+from ddb_lease.cli.options import lead, lease, limit, operate, rate, run, setup, status, template, where
 from ddb_lease.cli.seeing import commands as seeing
-from ddb_lease.errors import LeaseError
+from ddb_lease.errors import LeaseError, UnknownBucket
 
 _EXAMPLES = """\
 examples:
@@ -69,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code != end.code:
             raise SystemExit(code) from None
         raise
+    except KeyboardInterrupt:  # before the command began
+        code = 128 + signal.SIGINT
     return streams.finish(code)
 
 
@@ -97,7 +82,7 @@ def _execute(arguments: Sequence[str]) -> int:
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error) + defaults.origin_of(error, options) + known_names.hint(error, options))
+        streams.say(_one_line(error) + defaults.origin_of(error, options) + _name_hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -109,6 +94,14 @@ def _execute(arguments: Sequence[str]) -> int:
         logging.getLogger("ddb_lease").debug("defect", exc_info=True)
         streams.say(f"a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)")
         return exits.DEFECT
+
+
+def _name_hint(error: LeaseError, options: argparse.Namespace) -> str:
+    if not isinstance(error, UnknownBucket):
+        return ""
+    from ddb_lease.cli import known_names  # noqa: PLC0415 - it can read a table: for errors on names alone
+
+    return known_names.hint(error, options)
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -129,10 +122,16 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{_EXAMPLES}\n\n{_SETTINGS}\n\n{exits.HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"ddb-lease {release.installed()}")
+    top.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show program's version number and exit",
+    )
     _add_verbosity(top)
     subparsers = top.add_subparsers(metavar="COMMAND", required=True, title="commands", prog=top.prog)
-    connection.add_options(top)
+    where.add_options(top)
     run.add_parser(subparsers)
     lead.add_parser(subparsers)
     limit.add_parser(subparsers)
@@ -153,11 +152,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class _Version(argparse.Action):
+    """As argparse's own, which would read the installed packages for every command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from ddb_lease.cli import release  # noqa: PLC0415 - as above
+
+        parser._print_message(f"ddb-lease {release.installed()}\n", sys.stdout)  # noqa: SLF001 - argparse's own does so
+        parser.exit()
+
+
 def everywhere() -> argparse.ArgumentParser:
     """The options that may stand before the command as well as after it."""
     parser = argparse.ArgumentParser(add_help=False)
     _add_verbosity(parser)
-    connection.add_options(parser)
+    where.add_options(parser)
     return parser
 
 

@@ -3,74 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease.cli import connection, exits, formatting, pages
+from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ddb_lease.local import Engine
     from ddb_lease.local.control import Held
 
 _log = logging.getLogger("ddb_lease")
-
-
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands."""
-    table = subparsers.add_parser(
-        "create-table",
-        help="make the DynamoDB table",
-        **pages.page(
-            "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat. The options for "
-            "deletion protection and caps are set on a table that exists, too, if it has others: that needs the "
-            "permission dynamodb:UpdateTable.",
-            "create-table --region eu-central-1 --deletion-protection",
-            "create-table --table staging --check",
-        ),
-    )
-    table.add_argument(
-        "--wait", type=formatting.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
-    )
-    table.add_argument(
-        "--deletion-protection",
-        action=argparse.BooleanOptionalAction,
-        help="let DynamoDB refuse to delete the table, or not any more (default: leave it as it is; a new table: off)",
-    )
-    for what in ("reads", "writes"):
-        table.add_argument(
-            f"--max-{what}",
-            type=formatting.whole(1),
-            metavar="N",
-            help=f"cap: {what[:-1]} request units a second; what goes beyond is throttled (default: leave it as it is)",
-        )
-    table.add_argument(
-        "--check", action="store_true", help="change nothing: only say whether the table is fit for leases"
-    )
-    connection.add_options(table)
-    table.set_defaults(execute=execute_create_table, only_typed=("check",))
-
-    engine = subparsers.add_parser(
-        "local",
-        help="the embedded engine of this machine",
-        **pages.page(
-            "The embedded engine that --local uses: in memory, on loopback only, shared by your processes, stopped "
-            "after half an hour without a request. An engine that is killed, or stopped while leases run, leaves their "
-            "ends on disk: the next one grants nothing in their buckets before that.",
-            "local status",
-            "local stop --yes",
-        ),
-    )
-    engine.add_argument("action", choices=("start", "stop", "status"))
-    engine.add_argument("--yes", action="store_true", help="stop: even while leases are held; do not ask")
-    engine.add_argument(
-        "--no-wait", action="store_true", help="start: grant at once what an earlier engine's leases hold back"
-    )
-    engine.set_defaults(execute=execute_local, only_typed=("no_wait",))
 
 
 def execute_create_table(options: argparse.Namespace) -> int:
@@ -110,6 +61,7 @@ def execute_local(options: argparse.Namespace) -> int:
     """Start, stop or show the embedded engine."""
     from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
     from ddb_lease.local import control  # noqa: PLC0415
+    from ddb_lease.local.folder import locate  # noqa: PLC0415
 
     if options.yes and options.action != "stop":
         raise ConfigurationError("--yes is for local stop")
@@ -124,6 +76,7 @@ def execute_local(options: argparse.Namespace) -> int:
     report = control.forget_awaited(engine) if options.no_wait else control.report(engine)
     age = formatting.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
     show(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    show(f"in {formatting.printable(str(locate().path))}{_run_by(engine)}")
     for bucket in report.awaited:
         name = f"{formatting.printable(bucket.bucket)} in table {formatting.printable(bucket.table)}"
         show(
@@ -131,6 +84,14 @@ def execute_local(options: argparse.Namespace) -> int:
             "engine run; if their holders are dead: ddb-lease local start --no-wait"
         )
     return 0
+
+
+def _run_by(engine: Engine) -> str:
+    """Which Python runs the engine: the one of whoever started it. Linux alone tells."""
+    with contextlib.suppress(OSError):
+        python = Path(f"/proc/{engine.pid}/cmdline").read_bytes().partition(b"\0")[0]
+        return f", run by {formatting.printable(os.fsdecode(python))}" if python else ""
+    return ""
 
 
 def _stop(*, sure: bool) -> int:

@@ -1,11 +1,11 @@
-"""Waiting for slots, as `run` says it: how long, which place in the queue, and who holds them.
+"""Waiting for slots, as `run` and `lead` say it: how long, which place in the queue, and who holds them.
 
 Invariants:
 
 - The place comes from what the acquire itself sees, and costs nothing. The holders come from `status`: one consistent
   Query (1 RCU for each 4 KB, some 15 slots), and of an ordered bucket one of its queue (0.5 RCU for each 4 KB). It is
   asked after a second of waiting, then each 10 s on a terminal, and when the place changes, as a holder has changed
-  then; each minute elsewhere; more seldom where many wait.
+  then; elsewhere for each line; more seldom where many wait.
   Of a bucket with more than `MOST_TOKENS` tokens it is not asked again, as that takes a Query for each 1,000.
 - It decides nothing, and nothing that it meets reaches the acquire: see `waiting`.
 """
@@ -53,9 +53,12 @@ class SlotWait:
         count: How many slots are wanted.
         places: Knows the place in the queue.
         quiet: Whether to say nothing while it waits.
+        to_lead: Whether it is an acquire of `lead`.
     """
 
-    def __init__(self, bucket: LeaseBucket, *, tokens: int, count: int, places: Places, quiet: bool) -> None:
+    def __init__(
+        self, bucket: LeaseBucket, *, tokens: int, count: int, places: Places, quiet: bool, to_lead: bool = False
+    ) -> None:
         self._bucket = bucket
         self._count = count
         self._places = places
@@ -68,10 +71,15 @@ class SlotWait:
             pause=lambda it: PAUSE_PER_WAITER * it.waiting,
             place=lambda: places.place,
             quiet=quiet,
+            to_lead=to_lead,
         )
+        self._to_lead = to_lead
 
     def won(self, lease: Lease) -> None:
         """The wait is over."""
+        if self._to_lead:
+            self._waiting.done(f"leading {self._name}")
+            return
         slots = ", ".join(map(str, lease.slots))
         self._waiting.done(f"slot{'s' if len(lease.slots) > 1 else ''} {slots} of {self._name}")
 

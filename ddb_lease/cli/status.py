@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, formatting, pages
+from ddb_lease.cli import connection
 from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.columns import columns
 from ddb_lease.cli.fitting import fitted, wrapped
@@ -30,37 +30,6 @@ _RIGHT = {"SLOT", "AGE", "REMAINING"}
 _SQUEEZED: Final = {"OWNER": 12, "DATA": 8, "FENCE": 5, "LEASE ID": 10}
 _SHORTEST_INTERVAL: Final = 0.2
 _LONGEST_INTERVAL: Final = 86_400.0
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "status",
-        help="show who holds which slot",
-        **pages.page(
-            "Show a bucket's limits and leases. Reads only.", "status gpus", "status gpus --watch --interval 5"
-        ),
-    )
-    parser.add_argument("bucket", metavar="BUCKET")
-    parser.add_argument("--json", action="store_true", help="print JSON: everything, times in seconds")
-    parser.add_argument(
-        "--wide",
-        action="store_true",
-        help="whole owners, lease ids and data, however long (default: 80 columns, or "
-        "those of the terminal; release and revoke take the short ids, too)",
-    )
-    parser.add_argument(
-        "--watch", action="store_true", help="repeat, in place on a terminal; with --json, one line each time"
-    )
-    parser.add_argument(
-        "--interval",
-        type=formatting.duration,
-        default=2.0,
-        metavar="TIME",
-        help="pause of --watch between two reads of the whole bucket (default: 2s)",
-    )
-    connection.add_options(parser)
-    parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

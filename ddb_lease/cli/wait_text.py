@@ -19,6 +19,7 @@ _PLUS: Final = " +{}"
 _READABLE: Final = 14
 _SHORTEST: Final = 8
 """Columns of an owner at least, where there is little room."""
+_FULL: Final = "full"
 _NAMED: Final = 5
 """So many holders are named in a line without end."""
 
@@ -70,7 +71,7 @@ def standing(status: BucketStatus, *, owner: str, count: int) -> Standing:
 
 def _full(closed: list[LeaseInfo], held: list[LeaseInfo]) -> str:
     if not closed:
-        return "full"
+        return _FULL
     if held:
         return f"full, {len(closed)} kept closed"
     return f"closed for {shown(min(lease.remaining_seconds for lease in closed))} more"
@@ -82,7 +83,14 @@ def placed(place: int, waiting: int) -> str:
 
 
 def waiting(
-    subject: str, state: str, holders: tuple[Holder, ...], *, waited: float, aged: float, width: int | None = None
+    subject: str,
+    state: str,
+    holders: tuple[Holder, ...],
+    *,
+    waited: float,
+    aged: float,
+    width: int | None = None,
+    to_lead: bool = False,
 ) -> str:
     """The line of one who waits.
 
@@ -93,37 +101,47 @@ def waiting(
         waited: Seconds since the wait began.
         aged: Seconds since the holders were read.
         width: Columns that there are; None for as many as it takes.
+        to_lead: Whether it is the leader's place that is waited for.
     """
-    parts = ", ".join(part for part in (state, shown(int(waited)) if waited >= 1 else "") if part)
+    if to_lead and state == _FULL:
+        state = ""  # it has one place
+    parts = ", ".join(part for part in (state, f"waited {shown(int(waited))}" if waited >= 1 else "") if part)
     parts = f": {parts}" if parts else ""
-    head = f"waiting for {subject}{parts}"
+    what = "waiting to lead" if to_lead else "waiting for"
+    head = f"{what} {subject}{parts}"
     if width is not None and columns_of(head) > width:
         short = max(_SHORTEST, width - columns_of(head) + columns_of(subject))
-        head = cut(f"waiting for {shortened(subject, short)}{parts}", width)
+        head = cut(f"{what} {shortened(subject, short)}{parts}", width)
     room = None if width is None else width - columns_of(head) - 2
-    held = held_by(holders, aged=aged, width=room)
+    held = held_by(holders, aged=aged, width=room, to_lead=to_lead)
     return f"{head}; {held}" if held else head
 
 
-def held_by(holders: tuple[Holder, ...], *, aged: float = 0.0, width: int | None = None) -> str:
-    """`held by A (36s), B (2h), and 3 more`: as many as fit; empty if not even one does, or there is none."""
-    texts = [(printable(h.owner), f" ({shown(h.seconds + aged)})") for h in holders]
-    most = _NAMED if width is None else len(texts)
-    # Fewer holders before names that nobody can read.
+def held_by(holders: tuple[Holder, ...], *, aged: float = 0.0, width: int | None = None, to_lead: bool = False) -> str:
+    """`held by A for 36s, B for 2h, and 3 more`: as many as fit; empty if not even one does, or there is none.
+
+    With `to_lead`, `A has led for 36s`. Where there is little room, the times go: `held by A +4`, `A leads`.
+    """
+    begins, has, leads = ("", " has led", " leads") if to_lead else ("held by ", "", "")
+    aged_texts = [(printable(h.owner), f"{has} for {shown(h.seconds + aged)}") for h in holders]
+    bare_texts = [(owner, leads) for owner, _ in aged_texts]
+    most = _NAMED if width is None else len(holders)
+    # Fewer holders before names that nobody can read, and no ages before no holder at all.
     tries = (
-        (named, size, more)
-        for largest, least, more in (
-            (_OWNER, _READABLE, _MORE),
-            (_READABLE - 1, _SHORTEST, _MORE),
-            (_OWNER, _SHORTEST, _PLUS),
+        (texts, named, size, more)
+        for texts, largest, least, more in (
+            (aged_texts, _OWNER, _READABLE, _MORE),
+            (aged_texts, _READABLE - 1, _SHORTEST, _MORE),
+            (aged_texts, _OWNER, _SHORTEST, _PLUS),
+            (bare_texts, _OWNER, _SHORTEST, _PLUS),
         )
         for named in range(min(most, len(texts)), 0, -1)
         for size in range(largest, least - 1, -1)
     )
-    for named, size, more in tries:
+    for texts, named, size, more in tries:
         left = len(texts) - named
         held = ", ".join(shortened(owner, size) + age for owner, age in texts[:named])
-        line = f"held by {held}{more.format(left) if left else ''}"
+        line = f"{begins}{held}{more.format(left) if left else ''}"
         if width is None or columns_of(line) <= width:
             return line
     return ""

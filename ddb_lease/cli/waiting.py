@@ -34,6 +34,9 @@ _FIRST_SECONDS: Final = 1.0
 
 _TICK_SECONDS: Final = 1.0
 _LINE_SECONDS: Final = 60.0
+_FIRST_LINES_SECONDS: Final = 10.0
+"""Not on a terminal, the second line comes so long after the first, each later one when the wait has doubled, until one
+comes each minute."""
 _ASK_SECONDS: Final = 10.0
 """On a terminal, where there is one reader a process, and at once when its place changes; elsewhere once a line."""
 
@@ -52,6 +55,7 @@ class Waiting:
         patience: Seconds of silence at first.
         quiet: Whether to say nothing at all.
         standing: What is known before anything is asked.
+        to_lead: Whether it is the leader's place that is waited for.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Waiting:
         patience: float = TELL_SECONDS,
         quiet: bool = False,
         standing: Standing = UNKNOWN,
+        to_lead: bool = False,
         tick: float = _TICK_SECONDS,
         each: float = _LINE_SECONDS,
     ) -> None:
@@ -76,6 +81,7 @@ class Waiting:
         self._asked_at_place = 0
         self._patience = patience
         self._quiet = quiet
+        self._to_lead = to_lead
         self._tick = tick
         self._each = each
         self._began = self._read_at = time.monotonic()
@@ -127,19 +133,20 @@ class Waiting:
         if self._patience and self._over.wait(self._patience):
             return
         self.ask()
-        next_line = 0.0
+        next_line = pause = 0.0
         while True:
-            if _in_front():
+            in_front = _in_front()
+            if in_front:
                 streams.show_line(self._text(width=_room()))
-                if self.seconds >= next_line:
-                    next_line = self.seconds + self._each
-            elif self.seconds >= next_line:
-                streams.clear_line()
-                streams.say(self._text())
-                next_line = self.seconds + self._each
+            if self.seconds >= next_line:
+                if not in_front:
+                    streams.clear_line()
+                    streams.say(self._text())
+                pause = min(self._each, max(_FIRST_LINES_SECONDS, self.seconds))
+                next_line = self.seconds + pause
             if self._over.wait(self._tick):
                 break
-            if self._is_stale(next_line):
+            if self._is_stale(next_line, pause):
                 self._ask()
         self._say_end()
 
@@ -157,15 +164,16 @@ class Waiting:
             waited=self.seconds,
             aged=time.monotonic() - self._read_at,
             width=width,
+            to_lead=self._to_lead,
         )
 
-    def _is_stale(self, next_line: float) -> bool:
+    def _is_stale(self, next_line: float, pause: float) -> bool:
         if time.monotonic() - self._read_at < self._pause(self._standing):
             return False
         if _in_front():
             return self._place() != self._asked_at_place or time.monotonic() - self._read_at >= _ASK_SECONDS
         soon = next_line - self.seconds <= 2 * self._tick
-        return soon and time.monotonic() - self._read_at >= self._each / 2
+        return soon and time.monotonic() - self._read_at >= pause / 2
 
     def _ask(self) -> None:
         """Ask how things stand, unless it is being asked."""

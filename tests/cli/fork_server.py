@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import gc
+import importlib
 import json
 import os
 import signal
@@ -142,7 +143,10 @@ def _warm_up():
     import boto3
     import botocore.session
 
-    from ddb_lease.cli import main  # noqa: F401 - so that it is there
+    import ddb_lease.local  # noqa: F401 - so that it is there
+
+    for name in ("known_names", "lead", "lease", "limit", "main", "operate", "rate", "setup", "status", "template"):
+        importlib.import_module(f"ddb_lease.cli.{name}")  # so that it is there
 
     shared = botocore.session.create_loader()
     botocore.session.create_loader = lambda *_: shared  # it caches what it reads

@@ -5,6 +5,7 @@ interpreter ends; but what is slow to import was imported once. Writes a JSON li
 """
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -16,8 +17,11 @@ if __name__ == "__main__":
     import boto3
     import botocore.session
 
-    from ddb_lease import Lease
+    from ddb_lease import Lease, local  # noqa: F401 - slow to import, too
     from ddb_lease.cli.main import main
+
+    for name in ("known_names", "lead", "lease", "limit", "operate", "rate", "run", "setup", "status", "seeing.ls"):
+        importlib.import_module(f"ddb_lease.cli.{name}")
 
     shared = botocore.session.create_loader()
     botocore.session.create_loader = lambda *_: shared  # it caches what it reads

@@ -380,6 +380,40 @@ def test_an_unknown_bucket_is_told_with_code_66(cli):
     assert "'never-used' does not exist in table 'ddb-lease'" in done.stderr
 
 
+def test_who_confuses_buckets_and_rates_is_told_which_it_is(cli):
+    assert cli("run a-bucket --local --max-tokens 1 -- true").returncode == 0
+    assert cli("limit a-rate --local --rate 100/s -- true").returncode == 0
+    shows = "`ddb-lease {} --table ddb-lease --local` shows it\n"
+    as_rate = "; 'a-rate' is a rate: " + shows.format("rate status a-rate")
+    for line in (
+        "status a-rate",
+        "run a-rate",
+        "resize a-rate 3",
+        "configure a-rate --order any",
+        "repair a-rate",
+        "reset a-rate --yes",
+        "release a-rate --slot 0",
+        "revoke a-rate --slot 0",
+    ):
+        done = cli(f"{line} --local{' -- true' * line.startswith('run')}")
+        assert (done.returncode, is_one_line(done)) == (66, True), done.stderr
+        assert done.stderr.endswith(as_rate)
+    as_bucket = "; 'a-bucket' is a bucket: " + shows.format("status a-bucket")
+    for line in (
+        "rate status a-bucket",
+        "rate override a-bucket --key k --rate 1/s",
+        "rate block a-bucket --key k --for 1s",
+        "rate reset a-bucket",
+        "rate keys a-bucket",
+        "limit a-bucket",
+    ):
+        done = cli(f"{line} --local{' -- true' * line.startswith('limit')}")
+        assert (done.returncode, is_one_line(done)) == (66, True), done.stderr
+        assert done.stderr.endswith(as_bucket)
+    assert "; did you mean the rate a-rate?; `ddb-lease ls" in cli("status a-rat --local").stderr
+    assert "; did you mean a-bucket?; `ddb-lease ls" in cli("status a-buckt --local").stderr
+
+
 # create-table.
 
 
@@ -638,6 +672,8 @@ def test_the_engine_is_started_told_of_and_stopped(tmp_path):
         assert (nothing.returncode, nothing.stdout) == (1, "no engine is running\n")
         assert cli("local stop").stdout == "no engine was running\n"
         line = r"engine at http://127\.0\.0\.1:\d+, process \d+, up for \S+\n"
+        line += rf"in {re.escape(environment(tmp_path)['DDB_LEASE_LOCAL_DIR'])}/engine-\w+"
+        line += rf", run by {re.escape(sys.executable)}\n" if sys.platform == "linux" else "\n"
         started, again, status = cli("local start"), cli("local start"), cli("local status")
         for done in (started, again, status):
             assert (done.returncode, done.stderr) == (0, "")
@@ -781,7 +817,9 @@ def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_i
     assert drawn
     assert max(map(len, drawn)) < 80
     for line in drawn:
-        assert re.match(rf"waiting for {name}: full, \S+; held by host:\d \(\S+\)(?: \+8|, and 8 more)", line)
+        assert re.match(
+            rf"waiting for {name}: full, waited \S+; held by host:\d(?: for \S+)?(?: \+8|, and 8 more)", line
+        )
     assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
 
 

@@ -108,16 +108,17 @@ def test_after_a_loss_it_leads_again_and_after_term_it_ends(start, table, bucket
     assert not leased(table)
 
 
-def test_a_killed_leader_is_followed_and_its_command_is_dead_by_then(start, table):
+def test_a_killed_leader_is_followed_and_its_command_is_dead_by_then(start, table, bucket_name):
     leader = start()
     command, fence = map(int, first_line(leader).split())
     follower = start(options="--owner ann")
-    says(follower, "waiting")
+    says(follower, f":{leader.pid} has led for ")
     leader.kill()
     _, later = map(int, first_line(follower).split())
     assert not lives(command)
     assert later > fence
     assert leased(table)[0]["owner"] == "ann"
+    says(follower, f"leading {bucket_name} after ")
     waits = start()
     says(waits, "waiting")
     waits.terminate()

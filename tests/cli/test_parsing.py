@@ -168,10 +168,21 @@ def test_a_help_page_is_80_columns_wide_and_has_two_examples(leaf, help_of):
 
 
 @pytest.mark.parametrize("leaf", ["ddb-lease", *LEAVES])
-def test_the_exit_codes_are_listed_once(leaf, help_of):
+def test_the_exit_codes_are_on_the_page_of_all_and_on_those_of_commands_that_run_one(leaf, help_of):
     page = help_of(leaf)
-    assert ("exit codes:" in page) is (leaf == "ddb-lease")
-    assert leaf == "ddb-lease" or "Exit codes, variables and the configuration file: ddb-lease --help" in page
+    runs = bool(leaf in LEAVES and LEAVES[leaf].get_default(parsing.TAKES_COMMAND))
+    assert page.count("exit codes:\n") == (runs or leaf == "ddb-lease")
+    assert (
+        leaf == "ddb-lease" or f"{'All exit' if runs else 'Exit'} codes, variables and the configuration file" in page
+    )
+    assert leaf == "ddb-lease" or "ddb-lease --help" in page
+
+
+@pytest.mark.parametrize(("command", "own"), [("run", {75, 76, 66}), ("lead", set()), ("limit", {75, 66})])
+def test_a_command_that_runs_one_lists_the_codes_that_are_its_own(command, own, help_of):
+    listed = help_of(f"ddb-lease {command}").partition("exit codes:\n")[2]
+    codes = {int(code) for code in re.findall(r"^ +(\d+)  |; (\d+): ", listed, re.MULTILINE) for code in code if code}
+    assert codes == own | {2, 69, 77, 126, 127, 130, 143}
 
 
 def test_every_command_has_the_options_that_may_stand_before_it_or_says_that_it_has_not():

@@ -343,6 +343,29 @@ def test_no_slot_in_time_is_75_or_the_code_that_was_asked_for_and_nothing_is_run
     assert holder.wait(LONG) == 143
 
 
+@pytest.mark.parametrize("options", ["", "--timeout 1500ms"])
+def test_who_skips_where_it_is_full_ends_with_0_and_says_nothing(start, run, tmp_path, options):
+    holder = start(READY)
+    first_line(holder)
+    done = run(f"touch {tmp_path}/ran", options=f"--skip-if-full {options}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "ran").exists()
+    assert holder.poll() is None
+    holder.terminate()
+    assert holder.wait(LONG) == 143
+    done = run("echo ran; exit 3", options=f"--skip-if-full {options}")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "ran\n", "")
+
+
+def test_who_skips_has_no_code_for_it(run, table):
+    done = run("true", options="--skip-if-full --no-slot-code 9")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ddb-lease: --skip-if-full exits with 0 if no slot is free: leave out --no-slot-code\n",
+    )
+    assert not table.all()
+
+
 def test_a_waiter_runs_when_the_holder_has_ended(start):
     holder = start(READY)
     first_line(holder)

@@ -24,8 +24,8 @@ class Bucket:
         return self.answer
 
 
-def wait(bucket, *, tokens=1, places=None):
-    return SlotWait(bucket, tokens=tokens, count=1, places=places or Places(), quiet=True)
+def wait(bucket, *, tokens=1, places=None, **how):
+    return SlotWait(bucket, tokens=tokens, count=1, places=places or Places(), quiet=True, **how)
 
 
 def test_a_timeout_names_the_holders_also_if_nobody_asked_before():
@@ -33,8 +33,8 @@ def test_a_timeout_names_the_holders_also_if_nobody_asked_before():
     it = wait(bucket)
     with it:
         assert bucket.asked == 0, "it is quiet"
-    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} (36s)"
-    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} (36s)"
+    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} for 36s"
+    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} for 36s"
     assert bucket.asked == 1
 
 
@@ -63,11 +63,14 @@ def test_the_place_is_the_one_that_the_acquire_saw():
     assert it._state(Standing(state="full", waiting=2)) == "place 3"
 
 
-@pytest.mark.parametrize(("slots", "told"), [((1,), "slot 1 of gpus"), ((1, 4), "slots 1, 4 of gpus")])
-def test_the_end_names_the_slots(slots, told, monkeypatch):
+@pytest.mark.parametrize(
+    ("slots", "to_lead", "told"),
+    [((1,), False, "slot 1 of gpus"), ((1, 4), False, "slots 1, 4 of gpus"), ((0,), True, "leading gpus")],
+)
+def test_the_end_names_the_slots_or_says_that_this_one_leads(slots, to_lead, told, monkeypatch):
     said = []
     monkeypatch.setattr(streams, "say", said.append)
-    it = wait(Bucket(status()))
+    it = wait(Bucket(status()), to_lead=to_lead)
     it.won(type("Lease", (), {"slots": slots})())
     it._waiting._say_end()
     assert said[0].startswith(f"{told} after ")

@@ -17,28 +17,40 @@ A, B = Holder(owner="A", seconds=7200.0), Holder(owner="B", seconds=36.0)
 
 def test_it_says_how_long_and_who_holds_what_is_waited_for():
     line = wait_text.waiting("gpus", "full", (A, B), waited=130.0, aged=4.0)
-    assert line == "waiting for gpus: full, 2m10s; held by A (2h), B (40s)"
+    assert line == "waiting for gpus: full, waited 2m10s; held by A for 2h, B for 40s"
 
 
 def test_it_says_what_is_known():
     assert wait_text.waiting("gpus", "", (), waited=0.4, aged=0.0) == "waiting for gpus"
-    assert wait_text.waiting("gpus", "", (), waited=3.0, aged=0.0) == "waiting for gpus: 3s"
+    assert wait_text.waiting("gpus", "", (), waited=3.0, aged=0.0) == "waiting for gpus: waited 3s"
     assert wait_text.held_by(()) == ""
+
+
+def test_who_waits_to_lead_reads_who_leads():
+    def line(state, *holders, width=None):
+        return wait_text.waiting("sched", state, holders, waited=61.0, aged=4.0, width=width, to_lead=True)
+
+    assert line("full", B) == "waiting to lead sched: waited 1m01s; B has led for 40s"
+    assert line("closed for 2m more") == "waiting to lead sched: closed for 2m more, waited 1m01s"
+    assert line("full", B, width=50) == "waiting to lead sched: waited 1m01s; B leads"
+    assert line("full", B, width=40) == "waiting to lead sched: waited 1m01s"
 
 
 def test_where_there_is_no_end_of_room_five_holders_are_named():
     many = tuple(Holder(owner=f"h{n}", seconds=60.0) for n in range(8))
-    assert wait_text.held_by(many) == "held by h0 (1m), h1 (1m), h2 (1m), h3 (1m), h4 (1m), and 3 more"
+    assert wait_text.held_by(many) == "held by h0 for 1m, h1 for 1m, h2 for 1m, h3 for 1m, h4 for 1m, and 3 more"
 
 
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (100, "waiting for gpus: full, 5s; held by build-host-1…ernal:12345 (2h), vm:7 (36s)"),
-        (70, "waiting for gpus: full, 5s; held by build-ho…al:12345 (2h), vm:7 (36s)"),
-        (61, "waiting for gpus: full, 5s; held by buil…345 (2h), vm:7 (36s)"),
-        (54, "waiting for gpus: full, 5s; held by build…2345 (2h) +1"),
-        (50, "waiting for gpus: full, 5s"),
+        (100, "waiting for gpus: full, waited 5s; held by build-host-1…ernal:12345 for 2h, vm:7 for 36s"),
+        (80, "waiting for gpus: full, waited 5s; held by build-ho…l:12345 for 2h, vm:7 for 36s"),
+        (72, "waiting for gpus: full, waited 5s; held by buil…345 for 2h, vm:7 for 36s"),
+        (64, "waiting for gpus: full, waited 5s; held by build…12345 for 2h +1"),
+        (60, "waiting for gpus: full, waited 5s; held by build…12345, vm:7"),
+        (54, "waiting for gpus: full, waited 5s; held by buil…345 +1"),
+        (52, "waiting for gpus: full, waited 5s"),
         (24, "waiting for gpus: full,…"),
     ],
 )

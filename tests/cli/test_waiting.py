@@ -55,7 +55,7 @@ def test_elsewhere_a_line_says_that_it_begins_one_now_and_then_that_it_goes_on_a
         until(lambda: len(err.lines()) >= 3)
         it.done("slot 1 of gpus")
     *during, end = err.lines()
-    assert set(during) == {"ddb-lease: waiting for gpus: full; held by ann (36s)"}
+    assert set(during) == {"ddb-lease: waiting for gpus: full; held by ann for 36s"}
     assert re.fullmatch(r"ddb-lease: slot 1 of gpus after \d\.\ds", end)
 
 
@@ -63,9 +63,21 @@ def test_on_a_terminal_one_line_is_drawn_again_and_again_and_replaced_at_the_end
     with wait(look=lambda: FULL) as it:
         until(lambda: len(on_terminal.drawn()) >= 3)
         it.done("slot 1 of gpus")
-    assert set(on_terminal.drawn()) == {"waiting for gpus: full; held by ann (36s)"}
+    assert set(on_terminal.drawn()) == {"waiting for gpus: full; held by ann for 36s"}
     assert re.search(r"\r\x1b\[Kddb-lease: slot 1 of gpus after \S+s\n\Z", on_terminal.getvalue())
     assert on_terminal.getvalue().count("\n") == 1
+
+
+def test_elsewhere_lines_come_when_the_wait_has_doubled_until_one_comes_each_minute(err, monkeypatch):
+    monkeypatch.setattr(waiting, "_FIRST_LINES_SECONDS", 0.02)
+    at, write = [], streams._write
+    monkeypatch.setattr(streams, "_write", lambda text: at.append(time.monotonic()) or write(text))
+    began = time.monotonic()
+    with wait(each=60 * LONG):
+        until(lambda: len(at) >= 6)
+    second, *later = [moment - began for moment in at[1:6]]
+    for before, after in zip([second, *later], later, strict=False):
+        assert after >= 1.9 * before - 0.02
 
 
 def test_a_short_wait_is_not_told(err):
@@ -167,8 +179,8 @@ def test_what_is_known_besides_is_said_too(err):
     with wait(look=lambda: FULL, state=lambda standing: f"{standing.state}, {state()}"):
         until(lambda: len(err.lines()) >= 2)
     first, second, *_ = err.lines()
-    assert first == "ddb-lease: waiting for gpus: full, place 2; held by ann (36s)"
-    assert second == "ddb-lease: waiting for gpus: full, place 1; held by ann (36s)"
+    assert first == "ddb-lease: waiting for gpus: full, place 2; held by ann for 36s"
+    assert second == "ddb-lease: waiting for gpus: full, place 1; held by ann for 36s"
 
 
 def test_where_many_wait_the_service_is_asked_more_seldom(err):

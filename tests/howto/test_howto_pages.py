@@ -4,8 +4,11 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import stat
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 from ddb_lease import AcquireTimeout, LeaseBucket, LeaseLost, Limit, RateTimeout, StoreUnavailable, local
+from ddb_lease.cli import main
 from ddb_lease.testing import TestEnvironment
 from tests.pages import Snippets
 
@@ -306,6 +310,60 @@ def test_metrics_are_recorded_of_buckets_and_rates(program):
     with page.bucket.acquire(timeout=60):
         page.mail.acquire(timeout=30)
     assert callable(page.record)
+
+
+@pytest.fixture
+def cron(connection, tmp_path):
+    """Runs a crontab's line as cron does: by sh, with hardly any environment. Its job appends to a file."""
+    ddb_lease, environment = tmp_path / "ddb-lease", tmp_path / "ddb-lease.env"
+    ddb_lease.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ddb_lease.cli "$@"\n')
+    ddb_lease.chmod(0o700)
+    folder = os.environ["DDB_LEASE_LOCAL_DIR"]
+    environment.write_text(f"DDB_LEASE_LOCAL=true\nDDB_LEASE_LOCAL_DIR={folder}\nPYTHONPATH={PAGES.parents[1]}\n")
+    job = tmp_path / "nightly.sh"
+
+    def run(line, *, name, does="echo report"):
+        job.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\n{does}\n")
+        job.chmod(0o700)
+        for theirs, ours in (
+            ("/opt/venv/bin/ddb-lease", ddb_lease),
+            ("/etc/ddb-lease.env", environment),
+            ("/opt/jobs/nightly.sh", job),
+            ("run nightly ", f"run {name} "),
+        ):
+            assert theirs in line
+            line = line.replace(theirs, str(ours))
+        bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(["sh", "-c", line], env=bare, capture_output=True, text=True, timeout=240, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    run.times = lambda: len((tmp_path / "ran").read_text().splitlines()) if (tmp_path / "ran").exists() else 0
+    return run
+
+
+CRONTAB = re.findall(r"^17 3 \* \* \* (.+)$", (PAGES / "cron.md").read_text(), flags=re.MULTILINE)
+
+
+def test_cron_mails_nothing_from_the_machine_that_finds_the_job_running(cron, connection, bucket_name):
+    with (
+        LeaseBucket(bucket_name, max_tokens=1, lease_seconds=120, **connection) as elsewhere,
+        elsewhere.acquire(timeout=30),
+    ):
+        assert cron(CRONTAB[0], name=bucket_name) == (0, "")
+    assert cron.times() == 0
+    assert cron(CRONTAB[0], name=bucket_name) == (0, "report\n")
+    assert cron(CRONTAB[0], name=bucket_name, does="echo broken >&2; exit 3") == (3, "broken\n")
+
+
+def test_once_not_twice_mails_nothing_from_the_machine_that_comes_later_until_the_slot_is_opened(
+    cron, connection, bucket_name
+):
+    assert cron(CRONTAB[1], name=bucket_name, does="exit 3") == (3, "")
+    assert cron(CRONTAB[1], name=bucket_name) == (0, "")
+    assert cron.times() == 1
+    assert main.main(["release", bucket_name, "--slot", "0", "--local"]) == 0
+    assert cron(CRONTAB[1], name=bucket_name) == (0, "report\n")
+    assert cron(CRONTAB[1], name=bucket_name) == (0, "")
 
 
 def test_the_index_names_each_page():

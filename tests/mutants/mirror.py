@@ -91,8 +91,9 @@ _ELSEWHERE = {
 }
 """Tests of modules besides those that mirror their path."""
 
-_FOLDERS = {"cli/conform": "conformance"}
-"""Packages whose tests are in a folder of another name: they hold the engines and the simulator to the probes."""
+_FOLDERS = {"cli/conform": "conformance", "cli/options": "cli"}
+"""Packages whose tests are in a folder of another name: `conform` holds the engines and the simulator to its probes, and
+options are tested with what they are options of."""
 
 
 def mirrored_tests(path: Path) -> tuple[str, ...]:

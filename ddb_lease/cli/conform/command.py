@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ddb_lease.cli import connection, pages
+from ddb_lease.cli import pages
+from ddb_lease.cli.deferred import deferred
+from ddb_lease.cli.options import where
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,12 +33,5 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="also try a batch with this AWS profile, whose role lacks dynamodb:PartiQLUpdate",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, an object a line")
-    connection.add_options(parser, table=False)
-    parser.set_defaults(execute=execute, only_typed=("record",))
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run it, once confirmed."""
-    from ddb_lease.cli.conform import running  # noqa: PLC0415 - see the module's head
-
-    return running.execute(options)
+    where.add_options(parser, table=False)
+    parser.set_defaults(execute=deferred("conform.running"), only_typed=("record",))

@@ -6,11 +6,11 @@ Invariant: `ddb-lease run` does not wait for web servers and statistics to be im
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib
 from typing import Final
 
-from ddb_lease.cli import connection, formatting, pages
+from ddb_lease.cli import formatting, pages
+from ddb_lease.cli.deferred import deferred
+from ddb_lease.cli.options import where
 
 PORT: Final = 8_736
 
@@ -40,8 +40,8 @@ def _add_ls(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ),
     )
     parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
-    connection.add_options(parser)
-    _does(parser, "ls")
+    where.add_options(parser)
+    parser.set_defaults(execute=deferred("seeing.ls"))
 
 
 def _add_top(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +56,7 @@ def _add_top(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
     )
     _add_watching(parser)
-    _does(parser, "top")
+    parser.set_defaults(execute=deferred("seeing.top"))
 
 
 def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -78,7 +78,7 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=PORT,
         help=f"the port; 0 for any that is free (default: {PORT})",
     )
-    _does(parser, "serve")
+    parser.set_defaults(execute=deferred("seeing.serve"))
 
 
 def _add_timeline(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,7 +96,7 @@ def _add_timeline(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.usage = f"{parser.prog} FILE ... [options]"
     parser.add_argument("files", metavar="FILE", nargs="+", help="a file of JSON lines; - is standard input")
     parser.add_argument("--html", metavar="OUT", help="write the page to this file")
-    _does(parser, "timeline")
+    parser.set_defaults(execute=deferred("seeing.timeline"))
 
 
 def _add_watching(parser: argparse.ArgumentParser) -> None:
@@ -115,12 +115,4 @@ def _add_watching(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="pause between two looks (default: 5s)",
     )
-    connection.add_options(parser)
-
-
-def _does(parser: argparse.ArgumentParser, module: str) -> None:
-    parser.set_defaults(execute=functools.partial(_execute, f"ddb_lease.cli.seeing.{module}"))
-
-
-def _execute(module: str, options: argparse.Namespace) -> int:
-    return int(importlib.import_module(module).execute(options))
+    where.add_options(parser)
