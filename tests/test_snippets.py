@@ -353,7 +353,10 @@ def test_what_is_run_elsewhere_is_there_and_its_module_knows_of_the_page():
         assert page.rpartition("/")[2] in (ROOT / module).read_text()
 
 
-BEFORE = {"docs/middleware.md": "ddb-lease rate set customers --rate 10/s"}
+BEFORE = {
+    "docs/howto/cron.md": "ddb-lease run nightly --max-tokens 1 --hold-at-least 1h -- true",
+    "docs/middleware.md": "ddb-lease rate set customers --rate 10/s",
+}
 """What a page's programs have done by the time that its consoles come."""
 
 

@@ -771,7 +771,7 @@ def test_what_a_killed_engine_left_behind_is_told_and_can_be_skipped(busy):
     assert waiting.returncode == 69
     assert re.search(told, waiting.stderr)
     assert "nothing is granted" not in busy("status other --local").stderr, "that bucket does not wait"
-    assert busy("local start --no-wait").stdout.count("\n") == 1
+    assert "nothing is granted" not in busy("local start --no-wait").stdout
     assert busy("run nightly --local --max-tokens 9 -- true").returncode == 0
 
 

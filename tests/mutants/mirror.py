@@ -78,6 +78,7 @@ _ELSEWHERE = {
     "dynamodb/raw.py": ("tests/conformance",),
     "dynamodb/given.py": ("tests/test_arguments.py",),
     "local/waiting.py": ("tests/local/test_engine_successor.py",),
+    "__main__.py": ("tests/cli/test_commands.py",),
     "_numbers.py": ("tests/test_arguments.py", "tests/protocol/rates/test_validation.py"),
     "bucket.py": ("tests/operations",),
     "errors.py": ("tests/test_surface.py",),
