@@ -61,7 +61,7 @@ CLOSING = Chapter(
         Mutant(
             name="a reset opens what its own process holds",
             module="_runtime/bucket_core.py",
-            target="end_all",
+            target="told_of_reset",
             code="held.end.keeps_closed = False",
             without="pass",
             noticed_by=(f"{_TESTS}test_a_reset_opens_what_this_process_holds",),
