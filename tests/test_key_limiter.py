@@ -27,6 +27,16 @@ def test_each_key_has_limits_of_its_own(limiter):
         first.acquire(5, timeout=0)
 
 
+def test_a_limit_that_a_call_does_not_name_is_not_charged(rates):
+    limits = {"requests": Limit(9, per=3600), "tokens": Limit(3, per=3600)}
+    limiter = rates(rate=None, burst=None, limits=limits)
+    decision = limiter.check(requests=4)
+    assert {name: limit.remaining for name, limit in decision.limits.items()} == {"requests": 5, "tokens": 3}
+    assert limiter.try_acquire(tokens=3)
+    assert limiter.try_acquire(requests=5, tokens=0), "a limit of which none is wanted denies nothing"
+    assert not limiter.try_acquire(requests=1)
+
+
 def test_a_keys_first_use_costs_one_request(limiter):
     assert limiter.try_acquire()
     limiter.tap.clear()

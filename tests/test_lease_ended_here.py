@@ -161,13 +161,16 @@ def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in
         raise KeyboardInterrupt if isinstance(bucket, LeaseBucket) else asyncio.CancelledError
         yield
 
-    monkeypatch.setattr(stopping, "wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        bucket.release(lease.id)
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bucket.release(lease.id)
     assert lease.lost is LossReason.RELEASED
     eventually(lambda: told.reasons)
-    eventually(lambda: not leases_in(table), within=60)
-    told.may_return.set()
+    try:
+        eventually(lambda: not leases_in(table), within=60)
+    finally:
+        told.may_return.set()
 
 
 def test_a_renewal_in_flight_revives_nothing(new_bucket, table, in_thread):
@@ -213,6 +216,18 @@ def test_a_lease_that_is_to_be_held_at_least_keeps_its_slot_closed(bucket, table
     assert leases_in(table) == {0: f"0-closed-{lease.id.partition('-')[2]}"}
     assert bucket.tap.of(Close)
     assert bucket.try_acquire() is None
+
+
+def test_a_release_by_id_that_failed_and_is_repeated_keeps_it_closed_too(environment, table, told):
+    bucket = environment.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5, hold_at_least=3600, on_lost=told)
+    bucket.tap.everything_fails = LOST
+    with pytest.raises(StoreUnavailable):
+        bucket.release(lease.id)
+    bucket.tap.everything_fails = None
+    assert bucket.release(lease.id)
+    assert leases_in(table) == {0: f"0-closed-{lease.id.partition('-')[2]}"}
+    assert told.reasons == [LossReason.RELEASED]
 
 
 def test_a_reset_opens_what_was_to_be_held_at_least(bucket, table, told):

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_a_block_that_ends_its_own_lease_by_its_id_is_its_holder(bucket, table, 
         assert leases_in(table) == {}
     assert lease.lost is None
     assert told.reasons == []
+
+
+def test_a_block_of_a_thread_is_told_and_not_waited_for_as_nothing_ends_it(bucket, table, told, in_block):
+    began = time.monotonic()
+    assert bucket.release(in_block.id)
+    assert time.monotonic() - began < PATIENT.grace
+    assert told.reasons == [LossReason.RELEASED]
+    assert leases_in(table) == {}
 
 
 def test_a_bucket_that_is_closed_tells_the_blocks_of_other_threads_first(bucket, table, told, in_block, caplog):

@@ -33,6 +33,24 @@ RATES = Chapter(
             ),
         ),
         Mutant(
+            name="a limit that a call does not name is not charged",
+            module="_runtime/rates/limiter_core.py",
+            target="RateLimiterCore.wanted",
+            code="checked_permits(permits, limits)",
+            without="dict.fromkeys(limits, 1) | checked_permits(permits, limits)",
+            noticed_by=("tests/test_key_limiter.py::test_a_limit_that_a_call_does_not_name_is_not_charged",),
+        ),
+        Mutant(
+            name="no charge takes more than the burst, whatever is prefetched",
+            module="_protocol/rates/batching.py",
+            target="_with_prefetch",
+            code="min(prefetch - count, due_now + max(0, longest - wait) // limit.interval, room)",
+            without="min(prefetch - count, due_now + max(0, longest - wait) // limit.interval)",
+            noticed_by=(
+                "tests/test_rate_limiter_waiting.py::test_no_more_than_the_envelope_and_what_is_held_comes_out_of_prefetching",
+            ),
+        ),
+        Mutant(
             name="a window tells when the first of its permits in use is back",
             module="_state/used_permits.py",
             target="UsedPermits.first_back_in",
