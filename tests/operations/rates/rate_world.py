@@ -87,6 +87,9 @@ class Told:
     def now_ns(self):
         return self._world.now + self.error
 
+    def known_now_ns(self):
+        return self.now_ns()
+
 
 class Items:
     """The policy and the keys, and every charge that was written: (sent at, charge)."""
