@@ -70,6 +70,14 @@ def test_a_dropped_lease_is_said_with_its_name_its_age_and_its_place_and_stays_h
     assert leases_in(table) == {}
 
 
+def test_a_lease_that_was_entered_by_hand_and_dropped_is_said_too(new_bucket, said):
+    lease = new_bucket().acquire(timeout=5)
+    lease.__enter__()
+    del lease
+    gc.collect()
+    assert len(ours(said)) == 1
+
+
 def test_a_lease_dropped_in_a_cycle_is_said_when_the_garbage_collector_finds_it(new_bucket, said):
     class Cycle: ...
 

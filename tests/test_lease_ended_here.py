@@ -322,3 +322,39 @@ def test_closing_waits_for_nobody_for_ever(new_bucket, table, in_thread):
     told.may_return.set()
     leave.set()
     working.result(60)
+
+
+def test_a_reset_that_fails_for_one_gives_the_others_back_all_the_same(environment, table):
+    bucket = environment.bucket(max_tokens=3)
+    leases = [bucket.acquire(timeout=5) for _ in range(3)]
+    read = bucket._core.status
+
+    def status():
+        found = yield from read()
+        bucket.tap.everything_fails = LOST
+        return found
+
+    bucket._core.status = status
+    with pytest.raises(StoreUnavailable):
+        bucket.reset()
+    assert {lease.lost for lease in leases} == {LossReason.RELEASED}
+    bucket.tap.everything_fails = None
+    environment.run(31, bucket)
+    assert leases_in(table) == {}
+
+
+def test_a_callback_that_closes_its_bucket_is_not_waited_for(new_bucket, table):
+    bucket, took = new_bucket(max_tokens=3, timing=PATIENT), []
+
+    def close(_):
+        began = time.monotonic()
+        bucket.close()
+        took.append(time.monotonic() - began)
+
+    others = [bucket.acquire(timeout=5) for _ in range(2)]
+    with bucket.acquire(timeout=5, on_lost=close) as lease:
+        lease._held.lose(LossReason.REVOKED)
+        eventually(lambda: took, within=60)
+    assert took[0] < 2.0
+    assert leases_in(table) == {}
+    assert {other.held for other in others} == {False}

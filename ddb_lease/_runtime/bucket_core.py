@@ -532,12 +532,16 @@ def end_all(core: BucketCore) -> int:
     found = leases_of(core.run(core.status()))
     ours = told_of_reset(core, [lease_id for lease_id, _, _ in found], here=threading.current_thread())
     ended = 0
-    for lease_id, slots, fence in found:
-        if lease_id in ours:
-            held, told = ours[lease_id]
-            ended += release_told(core, held) if told else held.release()
-        else:
-            ended += bool(core.run(core.release(lease_id, slots, fence=fence)))
+    try:
+        for lease_id, slots, fence in found:
+            if lease_id in ours:
+                held, told = ours[lease_id]
+                ended += release_told(core, held) if told else held.release()
+            else:
+                ended += bool(core.run(core.release(lease_id, slots, fence=fence)))
+    except BaseException:
+        release_all_after_stopping(ours)
+        raise
     core.state.hints.wake_all()
     return ended
 
@@ -548,6 +552,13 @@ def told_of_reset(core: BucketCore, lease_ids: list[str], *, here: object) -> di
     for held in ours.values():
         held.end.keeps_closed = False
     return {lease_id: (held, tell_holder(held, here=here, why=BY_RESET)) for lease_id, held in ours.items()}
+
+
+def release_all_after_stopping(ours: Mapping[str, tuple[HeldLease, bool]]) -> None:
+    """A reset was interrupted, or has failed: the leases whose holders were told are released all the same."""
+    for held, told in ours.values():
+        if told:
+            held.end.release_after_stopping()
 
 
 def release_told(core: BucketCore, held: HeldLease) -> bool:

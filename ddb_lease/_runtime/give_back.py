@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import math
 from collections.abc import Sequence
@@ -46,7 +47,11 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
     if open_leases:
         clock = runtime.clock
         Parallel(
-            [functools.partial(_release, lease, runtime, deadline, goes) for lease in open_leases],
+            # Workers see what runs here: a lost-callback that closes its bucket is not waited for.
+            [
+                functools.partial(contextvars.copy_context().run, _release, lease, runtime, deadline, goes)
+                for lease in open_leases
+            ],
             workers=runtime.heartbeat().workers,
             clock=clock,
             wakeup=runtime.wakeup(),

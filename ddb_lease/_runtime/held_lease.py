@@ -337,6 +337,7 @@ class HeldLease:
             self._notice()
             if self.belief.state is State.HELD and reason is LossReason.RELEASED:
                 self.end.owe()  # first: an interrupt may come at any point
+                self.end.expect_release()
             lost = self.belief.lose(reason, self._steady(), why=why)
         if lost is not None:
             self.handle = None  # as in `begin_release`
@@ -368,7 +369,11 @@ class HeldLease:
 
     def release_later(self) -> None:
         """Release it on a worker: the calling thread was interrupted, or must not wait."""
-        if self.begin_release():
+        if not self.begin_release():
+            return
+        if self.end.stopping.is_awaited:  # this process ended it under its holder, who has not stopped yet
+            self.end.release_after_stopping()
+        else:
             self.end.release_later()
 
     # Process.

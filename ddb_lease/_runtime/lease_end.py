@@ -270,9 +270,22 @@ class LeaseEnd:
             self.clean_up_at = self._context.state.time.steady() + OWED_SECONDS[0]
         self.finish()
 
+    def expect_release(self) -> None:
+        """It is being lost, and whoever ended it waits and sends the release; if nobody does, the heartbeat sends it.
+
+        An interrupt may come before anybody waits.
+        """
+        self.stopping.begin()
+        self.clean_up_at = self.stopping.until + 2 * RELEASE_SECONDS
+
     def release_after_stopping(self) -> None:
-        """Have the heartbeat send the release when its holder has had the grace: whoever ended it was interrupted."""
-        self.clean_up_at = min(self.stopping.until, self._context.state.time.steady() + OWED_SECONDS[1])
+        """Have the heartbeat send the release when its holder has stopped, or has had its grace.
+
+        Whoever ended it does not: that was interrupted, or failed.
+        """
+        if self.released or self._tries:  # what was sent without an answer has its time
+            return
+        self.clean_up_at = min(self.stopping.until, self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS)
         with contextlib.suppress(RuntimeError):  # no thread can be started: it is sent at the exit
             self._context.heartbeats.add(self._scheduled)
 
@@ -346,7 +359,7 @@ class LeaseEnd:
         if unfinished is not None and unfinished.over() and self._callback_over() and not ended_by_us:
             return
         with self._lock:  # the callback may return at this very moment
-            ready = self._called_back or ended_by_us
+            ready = (self._called_back or ended_by_us) and not self.stopping.is_awaited
             if not ready:
                 self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
         if self._context.state.time.steady() >= self._owed_until:

@@ -32,6 +32,7 @@ from ddb_lease._runtime.bucket_core import (
     drop_ticket_of,
     give_back_all,
     leases_of,
+    release_all_after_stopping,
     told_of_reset,
 )
 from ddb_lease._runtime.ending import BY_ITS_ID, has_ended, tell_blocks, tell_holder
@@ -219,12 +220,16 @@ class AsyncBucket:
         found = leases_of(await self.status())
         ours = told_of_reset(self.core, [lease_id for lease_id, _, _ in found], here=asyncio.current_task())
         ended = 0
-        for lease_id, slots, fence in found:
-            if lease_id in ours:
-                held, told = ours[lease_id]
-                ended += await (self._release_told(held) if told else self.give_back(held))
-            else:
-                ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
+        try:
+            for lease_id, slots, fence in found:
+                if lease_id in ours:
+                    held, told = ours[lease_id]
+                    ended += await (self._release_told(held) if told else self.give_back(held))
+                else:
+                    ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
+        except BaseException:
+            release_all_after_stopping(ours)
+            raise
         self.core.state.hints.wake_all()
         await self.repair()
         return ended

@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - what ends the lease stands in the block that it ends
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -238,5 +239,84 @@ def test_leases_taken_together_are_ended_under_their_block(bucket, table):
         async with await acquire_all([bucket], timeout=5) as leases:
             assert await bucket.release(leases.leases[0].id)
             assert leases.reason is None
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_dropped_with_its_loop_gives_its_lease_back(bucket, table):
+    async def hold(entered):
+        async with await bucket.acquire(timeout=5):
+            entered.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def main():
+        entered = asyncio.Event()
+        holding.append(asyncio.create_task(hold(entered)))
+        await asyncio.wait_for(entered.wait(), LONG)
+
+    loop, holding = asyncio.new_event_loop(), []
+    loop.run_until_complete(main())
+    loop.close()
+    holding.clear()
+    del loop
+    gc.collect()
+    eventually(lambda: not leases_in(table), within=60)
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["released", "closed"])
+def test_a_block_whose_task_has_ended_is_not_waited_for(bucket, table, close):
+    """As a fixture's, where a plug-in of pytest enters it in one task, and leaves it in another."""
+
+    async def main():
+        block = bucket.lease(timeout=5)
+        lease = await asyncio.create_task(block.__aenter__())
+        began = time.monotonic()
+        await (bucket.close() if close else bucket.release(lease.id))
+        assert time.monotonic() - began < 2.0
+        assert leases_in(table) == {}
+        assert lease.reason is (None if close else LossReason.RELEASED)  # nobody works under what the closer closes
+        if close:
+            await block.__aexit__(None, None, None)
+        else:
+            with pytest.raises(LeaseLost, match="by its id"):
+                await block.__aexit__(None, None, None)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_close_frees_no_slot_before_its_block_has_ended(bucket, table):
+    async def main():
+        worker = Worker(bucket, table, at_once=False)
+        lease = await worker.begun()
+        closing = asyncio.create_task(bucket.close())
+        await asyncio.to_thread(eventually, lambda: lease.reason)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        # A worker that releases it at once needs some milliseconds; so this fails where it matters, and never by chance.
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            assert leases_in(table) == {0: lease.id}
+        worker.may_end.set()
+        await worker.task
+        assert worker.seen == [{0: lease.id}]
+        await asyncio.to_thread(eventually, lambda: not leases_in(table), within=60)
+
+    asyncio.run(main())
+
+
+def test_a_reset_that_fails_for_one_gives_the_others_back_all_the_same(aio_bucket, table):
+    async def main():
+        bucket = aio_bucket(max_tokens=3, timing=Timing(front_end_skew=0.1, grace=0.5))
+        workers = [Worker(bucket, table, at_once=False) for _ in range(3)]
+        leases = [await worker.begun() for worker in workers]
+        resetting = asyncio.create_task(bucket.reset())
+        await asyncio.to_thread(eventually, lambda: all(lease.reason for lease in leases))
+        resetting.cancel()
+        await asyncio.wait([resetting])
+        await asyncio.to_thread(eventually, lambda: not leases_in(table), within=60)
+        for worker in workers:
+            worker.may_end.set()
+            await worker.task
 
     asyncio.run(main())
