@@ -447,7 +447,8 @@ class BucketCore:
         if self.before_exit is not None:
             self.before_exit(deadline)
         self.state.close_for_exit()
-        left = give_back([*self.leases.values(), *self.owed.values()], runtime=self.runtime, deadline=deadline, goes=1)
+        open_leases = {**self.leases, **self.owed}  # one whose holder was told is in both
+        left = give_back(list(open_leases.values()), runtime=self.runtime, deadline=deadline, goes=1)
         if left:
             _log.warning("leases of bucket %r that are left to expire: %d", self.name, left)
 

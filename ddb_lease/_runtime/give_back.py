@@ -49,7 +49,9 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
         Parallel(
             # Workers see what runs here: a lost-callback that closes its bucket is not waited for.
             [
-                functools.partial(contextvars.copy_context().run, _release, lease, runtime, deadline, goes)
+                functools.partial(
+                    contextvars.copy_context().run, functools.partial(_release, lease, runtime, deadline, goes)
+                )
                 for lease in open_leases
             ],
             workers=runtime.heartbeat().workers,

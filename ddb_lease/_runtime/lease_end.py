@@ -249,7 +249,8 @@ class LeaseEnd:
             elif outcome.ended:
                 state.hints.released(outcome.slot, fence=grant.fence, now=state.time.steady())
         self._freed = bool(ended)
-        self.unclaimed = self.unclaimed or self._freed
+        if self._freed:
+            self.unclaimed = True
         if not self.answered:
             require_answers(outcomes, lease_id=grant.lease_id)
         return self._freed

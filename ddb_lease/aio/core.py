@@ -242,7 +242,8 @@ class AsyncBucket:
         """Release all leases, and wait for the clean-up of cancelled acquires."""
         core = self.core
         leases = core.begin_closing()
-        tell_blocks(leases, here=asyncio.current_task())
+        if leases:  # one that was never used may be closed where no loop runs
+            tell_blocks(leases, here=asyncio.current_task())
         releasing = [asyncio.ensure_future(self._give_back_quietly(held)) for held in leases]
         try:
             if releasing:

@@ -30,12 +30,14 @@ class LeaseBlock(NotSync, AbstractAsyncContextManager[Lease]):
 
     def __init__(self, acquire: Callable[[], Awaitable[Lease]]) -> None:
         self._acquire = acquire
+        self._entered = False
         self._lease: Lease | None = None
         self._guard: Guard | None = None
 
     async def __aenter__(self) -> Lease:
-        if self._lease is not None:
+        if self._entered:
             raise ConfigurationError("this block was entered already: call bucket.lease() for each block")
+        self._entered = True  # before anything is waited for: another task may come meanwhile
         self._lease = lease = await self._acquire()
         await lease.__aenter__()
         self._guard = guard = lease.guard()

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from ddb_lease import LeaseLost, LossReason
+from ddb_lease import ConfigurationError, LeaseLost, LossReason
 from ddb_lease.aio import guard as guard_module
 from tests.support import eventually, leases_in
 
@@ -375,3 +375,20 @@ def test_a_loss_that_is_found_on_the_loop_itself_calls_back_without_blocking_it(
         await asyncio.wait_for(told.wait(), LONG)
 
     asyncio.run(main())
+
+
+def test_of_two_tasks_that_enter_one_block_the_second_is_refused_and_nothing_is_left(aio_bucket, table):
+    async def main():
+        bucket = aio_bucket(max_tokens=2)
+        block = bucket.lease(timeout=5)
+
+        async def enter():
+            async with block:
+                await asyncio.sleep(0.1)
+
+        first, second = await asyncio.gather(enter(), enter(), return_exceptions=True)
+        assert first is None
+        assert isinstance(second, ConfigurationError)
+
+    asyncio.run(main())
+    assert leases_in(table) == {}

@@ -122,8 +122,8 @@ PROCESSES = Chapter(
             name="what is owed is released at the exit",
             module=_BUCKET_CORE,
             target="BucketCore.at_exit",
-            code="[*self.leases.values(), *self.owed.values()]",
-            without="[*self.leases.values()]",
+            code="{**self.leases, **self.owed}",
+            without="{**self.leases}",
             noticed_by=(
                 "tests/operations/test_acquire_errors.py::test_what_is_still_owed_at_the_interpreters_exit_is_sent_once_more",
             ),

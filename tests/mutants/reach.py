@@ -81,6 +81,8 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:  # what it would have run after that is not known
+            self._elsewhere.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         told = {"seconds": self._seconds, "elsewhere": sorted(self._elsewhere)}
@@ -99,7 +101,7 @@ class Reach:
     root: Path
     tests: tuple[str, ...]
     elsewhere: frozenset[str]
-    """Tests that started processes, or files whose fixtures did, or `*` for all of them."""
+    """Tests that started processes, or failed; or files whose fixtures started some, or `*` for all of them."""
     lines: coverage.CoverageData
 
     def tests_of(self, path: Path, line: int) -> list[str]:
@@ -111,9 +113,9 @@ class Reach:
         return self._in_order(*{context or _EVERY_TEST for number in span for context in contexts.get(number, ())})
 
     def _in_order(self, *contexts: str) -> list[str]:
-        seen = [test for test in self.tests if self._counts_in(test, contexts)]
-        unseen = [test for test in self.tests if self._counts_in(test, self.elsewhere)]
-        return list(dict.fromkeys((*(test for test in seen if test not in set(unseen)), *unseen)))
+        unseen = {test: None for test in self.tests if self._counts_in(test, self.elsewhere)}
+        seen = [test for test in self.tests if test not in unseen and self._counts_in(test, contexts)]
+        return [*seen, *unseen]
 
     @staticmethod
     def _counts_in(test: str, contexts: Iterable[str]) -> bool:
