@@ -1,5 +1,7 @@
 """For whom a process waits that ends a lease under its holder, and how long."""
 
+import threading
+
 import pytest
 
 from ddb_lease._runtime.stopping import Stopping
@@ -45,7 +47,7 @@ def test_the_grace_begins_once_however_many_end_the_lease(holder):
 
 @pytest.mark.parametrize(("guarded", "waited"), [(True, GRACE), (False, 0.0)], ids=["guarded", "not guarded"])
 def test_only_a_guarded_block_is_waited_for_once_the_callback_has_returned(holder, guarded, waited):
-    holder.stopping.enter("a block", by="another thread", guarded=guarded)
+    holder.stopping.enter("a block", by=threading.main_thread(), guarded=guarded)
     holder.stopping.begin()
     assert holder.waits() == GRACE
     holder.stopping.called_back()
@@ -57,7 +59,7 @@ def test_only_a_guarded_block_is_waited_for_once_the_callback_has_returned(holde
 @pytest.mark.parametrize("last", ["block", "callback"])
 def test_whoever_waits_is_woken_when_the_last_of_them_has_ended(holder, last):
     woken = []
-    holder.stopping.enter("a block", by="another thread", guarded=True)
+    holder.stopping.enter("a block", by=threading.main_thread(), guarded=True)
     holder.stopping.begin()
     waiting = holder.stopping.wait(lambda: woken.append(last))
     next(waiting)
