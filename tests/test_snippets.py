@@ -72,6 +72,7 @@ def test_a_page_that_a_module_names_has_python_and_one_such_module():
 OUTSIDE = {
     "[": "of any shell",
     "cd": "of any shell",
+    "celery": "tests/howto/test_celery.py starts its worker",
     "cp": "of any machine",
     "curl": "of any machine; the tests of the page on FastAPI and Flask ask what it asks",
     "cut": "of any machine",
@@ -196,7 +197,9 @@ def check(words):
         assert os.access(ROOT / program, os.X_OK), f"{program} cannot be started"
         has_options(ROOT / program, words[1:])
     elif program in {"python", ".venv/bin/python"}:
-        if words[1] != "-m":
+        if words[1] == "-c":
+            compile(words[2], "a console", "exec")
+        elif words[1] != "-m":
             assert words[1] in FILES, f"no page shows {words[1]}"
         elif words[2] != "pytest":
             has_options(main_of(words[2]), words[3:])

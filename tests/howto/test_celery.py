@@ -21,25 +21,29 @@ BEFORE = """
 import json, os, time
 from ddb_lease import local
 folder = os.environ["CELERY_TEST_FOLDER"]
-broker = "filesystem://"
 connection = local.connect(create=True)
 
 def note(**told):
     with open(folder + "/log", "a") as log:
         log.write(json.dumps(told) + "\\n")
+"""
+AFTER = """
+of_the_page = store, remove_old, deliver
 
 def store(line):
     note(task="load", begun=time.time(), pid=os.getpid())
+    of_the_page[0](line)
     time.sleep(0.4)
     note(task="load", ended=time.time(), pid=os.getpid())
 
 def remove_old(directory):
     note(task="tidy")
+    of_the_page[1](directory)
 
 def deliver(message):
     note(task="send", at=time.time())
-"""
-AFTER = """
+    of_the_page[2](message)
+
 app.conf.update(
     broker_transport_options={
         **{name: folder + "/queue" for name in ("data_folder_in", "data_folder_out")},
@@ -56,9 +60,10 @@ def tasks(tmp_path, monkeypatch):
     """The page's module."""
     for name in ("queue", "results"):
         (tmp_path / name).mkdir()
-    code = "".join(snippet.program(tmp_path / "ran") for snippet in SNIPPETS.of()).replace(
-        "countdown=5)", "countdown=0.1)"
-    )
+    code = "".join(snippet.program(tmp_path / "ran") for snippet in SNIPPETS.of())
+    for theirs, ours in (("countdown=5)", "countdown=0.1)"), ("redis://127.0.0.1:6379/0", "filesystem://")):
+        assert theirs in code
+        code = code.replace(theirs, ours)
     (tmp_path / "tasks.py").write_text(textwrap.dedent(BEFORE) + code + textwrap.dedent(AFTER))
     monkeypatch.setenv("CELERY_TEST_FOLDER", str(tmp_path))
     monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path / "engine"))

@@ -121,7 +121,7 @@ def test_each_customer_has_a_limit_and_one_export_runs_at_a_time(client):
     admitted = [answer for answer in before if answer[0] == 200]
     assert len(admitted) >= 5
     assert admitted[0][1]["RateLimit-Policy"] == '"default";q=5;w=30'
-    assert 1 <= int(denied[1]["Retry-After"]) <= 6
+    assert 1 <= int(denied[1]["Retry-After"]) <= 8  # 6 s, a second by which clocks may differ, and rounded up
     for headers in ({"X_API_Key": "secret-2"}, {"X_API_Key": "guessed"}, {}):
         until(client, "/", lambda answer: answer[0] == 200, **headers)
     with RateLimiter("web-api", rate=10, per=60, burst=5, **local.connect()) as limiter:
