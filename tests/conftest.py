@@ -89,7 +89,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     something swallows the failure, waits in a `finally`, or never releases the interpreter, a timer that needs no
     interpreter ends the process. It stays set after the last test, in case something hangs at the exit.
     """
-    limit = float(item.config.getoption("timeout") or item.config.getini("timeout") or 0)
+    own = item.get_closest_marker("timeout")  # of a search that takes long on purpose
+    limit = float((own and own.args[0]) or item.config.getoption("timeout") or item.config.getini("timeout") or 0)
     if limit:
         faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 

@@ -197,12 +197,7 @@ def check(words):
         assert os.access(ROOT / program, os.X_OK), f"{program} cannot be started"
         has_options(ROOT / program, words[1:])
     elif program in {"python", ".venv/bin/python"}:
-        if words[1] == "-c":
-            compile(words[2], "a console", "exec")
-        elif words[1] != "-m":
-            assert words[1] in FILES, f"no page shows {words[1]}"
-        elif words[2] != "pytest":
-            has_options(main_of(words[2]), words[3:])
+        of_python(*words[1:])
     elif program == "pip":
         assert words[1] == "install", words
         for extra in re.findall(r"^ddb-lease\[([\w,]+)\]$", "\n".join(words), flags=re.MULTILINE):
@@ -213,6 +208,16 @@ def check(words):
         assert program in OUTSIDE, (
             f"teach tests/test_snippets.py how to check a command line of {program}, or name it in OUTSIDE"
         )
+
+
+def of_python(what, *rest):
+    """The program is there, and has the options."""
+    if what == "-c":
+        compile(rest[0], "a console", "exec")
+    elif what != "-m":
+        assert what in FILES, f"no page shows {what}"
+    elif rest[0] != "pytest":
+        has_options(main_of(rest[0]), rest[1:])
 
 
 def of_aws(service, operation, *options):

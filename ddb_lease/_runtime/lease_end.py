@@ -180,8 +180,7 @@ class LeaseEnd:
         self._owed_until = math.inf
         self._tries = 0
         self.longest_seconds = max(grant.lease_ms, grant.hold_ms) / 1000
-        state = context.state
-        self.stopping = Stopping(state.time.steady, grace=state.timing.grace_for(grant.lease_ms / 1000))
+        self.stopping = Stopping(context.state.time.steady, grace=context.state.timing.grace_for(grant.lease_ms / 1000))
 
     @property
     def on_lost(self) -> Callable[[], object] | None:

@@ -48,6 +48,7 @@ def test_the_configuration_file_says_what_it_is_said_to_say(tmp_path):
 VARY = {
     re.compile(r"http://127\.0\.0\.1:\d+"): "URL",
     re.compile(r"process \d+"): "PROCESS",
+    re.compile(r"in /\S+/engine-\w+, run by /\S+/python"): "in FOLDER, run by PYTHON",
     re.compile(r"up for \S+"): "TIME",
     re.compile(r"for another \S+?(?=[.,])"): "TIME",
     re.compile(r"\s+"): " ",

@@ -70,7 +70,7 @@ def old_report(by_default):
     page.client.close(release_locks=True)
 
 
-def test_the_report_before_excludes_others_and_swallows_what_fails(old_report):
+def test_the_report_before_excludes_others_and_swallows_what_fails(old_report, capsys):
     page, library = old_report
     other = library.DynamoDBLockClient(boto3.resource("dynamodb"))
     done = []
@@ -83,6 +83,8 @@ def test_the_report_before_excludes_others_and_swallows_what_fails(old_report):
 
     page.report(work)
     page.report(lambda: 1 / 0)  # as the page says
+    page.stop("LOCK_STOLEN", None)  # as the library calls it
+    assert capsys.readouterr().out == "stop: LOCK_STOLEN\n"
     other.close()
     assert done == ["work"]
 
