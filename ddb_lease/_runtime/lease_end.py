@@ -330,7 +330,7 @@ class LeaseEnd:
         """
         if self.announced:
             return
-        unseen = self._unseen(reason)
+        unseen = _unseen(reason)
         with self._lock:
             if unseen and not self._followed:
                 # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not
@@ -422,7 +422,7 @@ class LeaseEnd:
 
     def _callback_over(self) -> bool:
         """A callback that ran on a loop has ended; returns False if `clean_up` must still release after the expiry."""
-        unseen = self._unseen(self._belief.reason)
+        unseen = _unseen(self._belief.reason)
         with self._lock:
             if self._called_back:
                 return not unseen
@@ -435,10 +435,6 @@ class LeaseEnd:
         elif not unseen and not self._is_being_released():
             self.finish()
         return not unseen
-
-    def _unseen(self, reason: LossReason | None) -> bool:
-        """Whether a renewal may have extended the lost lease, and we did not see its answer."""
-        return reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
 
     def _is_being_released(self) -> bool:
         """Whether this process itself ended it under its holder: whoever did so sends the release, or left it owed."""
@@ -479,3 +475,8 @@ class LeaseEnd:
 def slots_text(slots: tuple[int, ...]) -> str:
     """Slots as messages name them."""
     return f"slot {slots[0]}" if len(slots) == 1 else f"slots {','.join(map(str, slots))}"
+
+
+def _unseen(reason: LossReason | None) -> bool:
+    """Whether a renewal may have extended the lost lease, and we did not see its answer."""
+    return reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
