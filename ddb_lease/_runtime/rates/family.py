@@ -144,6 +144,9 @@ class Family:
         try:
             call.join()
             yield call
+        except BaseException:  # interrupted, perhaps as the block ended: nobody gets its reservation
+            call.handed_over = False
+            raise
         finally:
             try:
                 call.leave()
