@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tests.mutants.document import DOCUMENT, document
 from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT, Mutant
+from tests.mutants.portions import portions
 from tests.mutants.reach import Reach, measure, statement_around
 from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
@@ -257,7 +260,8 @@ def reach(tmp_path_factory):
 
 def tried_on(reach: Reach, text: str) -> list[str]:
     line = A_PACKAGE.splitlines().index(text) + 1
-    return [test.partition("::")[2] for test in reach.tests_of(Path("ddb_lease/package.py"), line)]
+    tests = [*reach.seen_at(Path("ddb_lease/package.py"), line), *reach.unseen()]
+    return [test.partition("::")[2] for test in tests]
 
 
 def test_a_change_is_tried_on_the_tests_that_run_its_line(reach):
@@ -270,6 +274,38 @@ def test_what_a_fixture_of_a_module_runs_counts_for_all_tests_of_the_module(reac
 
 def test_what_no_test_runs_is_tried_on_those_whose_processes_cannot_be_seen(reach):
     assert tried_on(reach, "    return 1") == ["test_elsewhere"]
+
+
+def test_what_two_runs_have_seen_can_be_joined(reach, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(reach.root, other)
+    (other / "tests" / "test_package.py").rename(other / "tests" / "test_elsewhere.py")
+    joined = reach.joined(measure(other, tmp_path / "seen", ["tests/test_elsewhere.py"]))
+    line = A_PACKAGE.splitlines().index("    return number < LIMIT") + 1
+    assert set(joined.seen_at(Path("ddb_lease/package.py"), line)) == {
+        "tests/test_package.py::test_small",
+        "tests/test_elsewhere.py::test_small",
+    }
+
+
+def test_a_change_is_tried_on_its_modules_tests_first_and_then_on_the_others_that_run_its_line(reach, monkeypatch):
+    path = Path("ddb_lease/otel.py")  # whose own tests are in two files of events
+    own, other, left = "tests/runtime/test_events.py", "tests/aio/test_lease.py", "tests/aio/test_leader.py"
+    seconds = {f"{other}::test_a": 1.0, f"{own}::test_b": 2.0, f"{own}::test_elsewhere": 3.0, f"{left}::test_c": 1.0}
+    known = replace(
+        reach,
+        seconds=seconds,
+        elsewhere=frozenset({f"{own}::test_elsewhere"}),
+        left_out=(f"{own}::test_d[embedded]", f"{own}::test_d[ministack]", f"{other}::test_e[embedded]"),
+    )
+    monkeypatch.setattr(Reach, "seen_at", lambda *_: [f"{other}::test_a", f"{own}::test_b"])
+    assert list(portions(path, 1, known)) == [
+        [f"{own}::test_b"],
+        ["tests/runtime/rates/test_reporter.py", "-k", "not ministack and not dynoxide"],
+        [f"{own}::test_d[embedded]"],
+        [f"{other}::test_a"],
+        [f"{own}::test_elsewhere"],
+    ]
 
 
 @pytest.mark.parametrize("line", ["LIMIT = 3", "def small(number):"])

@@ -6,6 +6,7 @@ Invariants:
   What a fixture of a module or a session runs counts for each test of the module, or of all. What other processes run is
   not seen, so tests that start processes always count, as the last.
 - The tests are run once without any change, to see that; a change of the code or the tests makes it void.
+- It says nothing of tests that this run left out: it only lists them.
 
 `Recorder` is the pytest plugin of that run: coverage files each line under the context in force, which is the test.
 """
@@ -18,7 +19,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Recorder:
         self._now = _EVERY_TEST
         self._seconds: dict[str, float] = {}
         self._elsewhere: set[str] = set()
+        self._left_out: list[str] = []
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -79,13 +81,16 @@ class Recorder:
         finally:
             self._switch(before)
 
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._left_out += [item.nodeid for item in items]
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:  # what it would have run after that is not known
             self._elsewhere.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        told = {"seconds": self._seconds, "elsewhere": sorted(self._elsewhere)}
+        told = {"seconds": self._seconds, "elsewhere": sorted(self._elsewhere), "left_out": self._left_out}
         (self._folder / "tests.json").write_text(json.dumps(told))
 
 
@@ -96,34 +101,63 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """The tests that ran, the quickest first, and what is known of each line."""
+    """The tests that ran, and what is known of each line.
+
+    Attributes:
+        root: The repository, or the copy of it, whose files `lines` names.
+        seconds: How long each test took.
+        elsewhere: Tests that started processes, or failed; or files whose fixtures started some, or `*` for all of them.
+        left_out: Tests that were there, and not chosen.
+        lines: Which tests ran each line.
+    """
 
     root: Path
-    tests: tuple[str, ...]
+    seconds: Mapping[str, float]
     elsewhere: frozenset[str]
-    """Tests that started processes, or failed; or files whose fixtures started some, or `*` for all of them."""
+    left_out: tuple[str, ...]
     lines: coverage.CoverageData
 
-    def tests_of(self, path: Path, line: int) -> list[str]:
-        """The tests that may notice a change of this line of a file, given by its path in the repository."""
+    def seen_at(self, path: Path, line: int) -> list[str]:
+        """The tests that run this line of a file, given by its path in the repository: the quickest first."""
         span = statement_around(ast.parse((self.root / path).read_text()), line)
         if span is None:  # outside of functions
-            return self._in_order(_EVERY_TEST)
+            return self._in_order({_EVERY_TEST})
         contexts = self.lines.contexts_by_lineno(str(self.root / path))
-        return self._in_order(*{context or _EVERY_TEST for number in span for context in contexts.get(number, ())})
+        return self._in_order({context or _EVERY_TEST for number in span for context in contexts.get(number, ())})
 
-    def _in_order(self, *contexts: str) -> list[str]:
-        unseen = {test: None for test in self.tests if self._counts_in(test, self.elsewhere)}
-        seen = [test for test in self.tests if test not in unseen and self._counts_in(test, contexts)]
-        return [*seen, *unseen]
+    def unseen(self) -> list[str]:
+        """The tests that may run any line, as they start processes: the quickest first."""
+        return sorted(
+            (test for test in self.seconds if self._counts_in(test, self.elsewhere)), key=self.seconds.__getitem__
+        )
+
+    def joined(self, other: Reach) -> Reach:
+        """This, and what other tests ran in another copy of the same code."""
+        lines = coverage.CoverageData(no_disk=True)
+        lines.update(self.lines)
+        lines.update(other.lines, map_path=lambda name: name.replace(str(other.root), str(self.root), 1))
+        return Reach(
+            root=self.root,
+            seconds={**self.seconds, **other.seconds},
+            elsewhere=self.elsewhere | other.elsewhere,
+            left_out=(*self.left_out, *other.left_out),
+            lines=lines,
+        )
+
+    def _in_order(self, contexts: set[str]) -> list[str]:
+        seen = (test for test in self.seconds if self._counts_in(test, contexts))
+        return sorted(
+            (test for test in seen if not self._counts_in(test, self.elsewhere)), key=self.seconds.__getitem__
+        )
 
     @staticmethod
-    def _counts_in(test: str, contexts: Iterable[str]) -> bool:
+    def _counts_in(test: str, contexts: Collection[str]) -> bool:
         return any(context in contexts for context in (test, test.partition("::")[0], _EVERY_TEST))
 
 
 def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
     """Run these tests in a copy of the repository, and read what they ran; `folder` is for what is written meanwhile."""
+    folder.mkdir(exist_ok=True)
     settings = folder / "coverage.ini"
     settings.write_text(f"[run]\nsource = {root / 'ddb_lease'}\ndata_file = {folder / 'lines'}\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DDB_LEASE_"))}
@@ -145,13 +179,13 @@ def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
     if run.returncode not in {0, 1}:  # a test may fail, as coverage slows it down
         raise RuntimeError(f"the tests could not be run:\n{run.stdout[-2_000:]}")
     told = json.loads((folder / "tests.json").read_text())
-    seconds: dict[str, float] = told["seconds"]
     lines = coverage.CoverageData(str(folder / "lines"))
     lines.read()
     return Reach(
         root=root,
-        tests=tuple(sorted(seconds, key=seconds.__getitem__)),
+        seconds=told["seconds"],
         elsewhere=frozenset(told["elsewhere"]),
+        left_out=tuple(told["left_out"]),
         lines=lines,
     )
 

@@ -31,8 +31,9 @@ from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from tests.mutants.mirror import API_TESTS, mirrored_tests
+from tests.mutants.mirror import API_TESTS
 from tests.mutants.mutant import PACKAGE, ROOT
+from tests.mutants.portions import portions
 from tests.mutants.reach import Reach, measure
 from tests.mutants.trial import Copy, Trial, Verdict, in_copies
 
@@ -43,10 +44,13 @@ LONGEST_SECONDS = 1_800.0
 """Longest time for one change. Each test has its own limit, which is much shorter: a test that hangs fails."""
 
 _FAILURES = 3
-"""So many failures end a trial. The first may be of a test that fails without the change too."""
+"""So many tests that fail without the change too, or do not fail again, end a trial."""
 
 _IN_ONE_PROCESS = "not ministack and not dynoxide and not embedded"
 """On the simulator's DynamoDB, which shares the tests' process."""
+
+_LAYERS = ("tests/protocol", "tests/state", "tests/dynamodb", "tests/runtime")
+"""The tests of the layers below the operations: what of them runs a line is seen, as it is of the tests of the API."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +90,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         copies = [Copy(Path(folder) / str(n)) for n in range(max(1, options.workers))]
-        print("first, which tests of the public API run which lines ...", flush=True)
-        reach = measure(copies[0].root, Path(folder), [*API_TESTS, "-k", _IN_ONE_PROCESS])
+        print("first, which tests run which lines ...", flush=True)
+        reach = _measure(copies, Path(folder))
         return _try_all(copies, changes, reach, seed=options.seed)
 
 
@@ -157,25 +161,40 @@ def _is_code(source: str) -> bool:
     return True
 
 
+def _measure(copies: Sequence[Copy], folder: Path) -> Reach:
+    """Which tests run which lines, those of the API and those of the layers; in two copies at once, if there are two."""
+
+    def one(copy: Copy, tests: Sequence[str]) -> Reach:
+        return measure(copy.root, folder / tests[0].replace("/", "-"), [*tests, "-k", _IN_ONE_PROCESS])
+
+    first, second = (reach for _, reach in in_copies(copies[:2], [API_TESTS, _LAYERS], one))
+    return first.joined(second)
+
+
 def try_one(copy: Copy, change: Change, reach: Reach) -> Trial:
-    """A change on its module's tests, then on those of the API that run the changed line."""
-    trial: Trial | None = None
-    for tests in (
-        [*mirrored_tests(change.path), "-k", "not ministack and not dynoxide"] if mirrored_tests(change.path) else [],
-        reach.tests_of(change.path, change.line),
-    ):
-        if not tests:
-            continue
+    """A change on its module's tests and on those of the API, in portions, until a test notices it."""
+    output = "no test runs the line"
+    for tests in portions(change.path, change.line, reach):
+        trial = _try_on(copy, change, tests) if tests else None
+        if trial is not None and trial.verdict is not Verdict.SURVIVED:
+            return trial
+        output = trial.output if trial is not None else output
+    return Trial(verdict=Verdict.SURVIVED, failed=(), output=output)
+
+
+def _try_on(copy: Copy, change: Change, tests: Sequence[str]) -> Trial:
+    """A change on some tests, until one notices it."""
+    unsound: list[str] = []
+    while True:
+        others = [word for test in unsound for word in ("--deselect", test)]
         trial = copy.try_source(
-            change.path, change.after, [*tests, "--timeout", "120"], most=_FAILURES, seconds=LONGEST_SECONDS
+            change.path, change.after, [*tests, *others, "--timeout", "120"], seconds=LONGEST_SECONDS
         )
-        if trial.verdict is Verdict.NOTICED and trial.failed:
-            failed = next((test for test in trial.failed if _notices(copy, change, test)), None)
-            if failed is not None:
-                return replace(trial, failed=(failed,))
-        elif trial.verdict is not Verdict.SURVIVED:
-            return trial  # it hung, or nothing could even be imported
-    return Trial(verdict=Verdict.SURVIVED, failed=(), output=trial.output if trial else "no test runs the line")
+        if trial.verdict is not Verdict.NOTICED or not trial.failed or _notices(copy, change, trial.failed[0]):
+            return trial  # it hung, or nothing could even be imported; or a test has noticed it, or none has
+        unsound.append(trial.failed[0])
+        if len(unsound) == _FAILURES:
+            return replace(trial, verdict=Verdict.SURVIVED, failed=())
 
 
 def _notices(copy: Copy, change: Change, test: str) -> bool:
