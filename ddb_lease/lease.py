@@ -125,7 +125,7 @@ class Lease(NotAsync, BelongsHere):
     def on_lost(self, callback: OnLost | None) -> None:
         require_on_lost(callback)
         self._on_lost = callback
-        self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
+        self._held.loss.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that we hold the lease. No I/O; takes a few microseconds at most.

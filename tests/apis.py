@@ -96,7 +96,7 @@ class Lease:
         if callback is None:
             self._lease.on_lost = None
         elif self._staged:  # all happens on one thread there, which holds locks: it must not wait for another
-            self._lease._held.end.on_lost = lambda: callback(self)
+            self._lease._held.loss.on_lost = lambda: callback(self)
         else:
             self._lease.on_lost = self._tell
 

@@ -257,7 +257,7 @@ def test_a_plain_callback_that_returns_a_coroutine_is_told_when_it_is_called(env
     bucket = environment.bucket()
     made = []
     lease = bucket.acquire(timeout=5, on_lost=lambda lease: made.append(stop(lease)) or made[0])
-    lease._held.end.lose(LossReason.UNREACHABLE)
+    lease._held.loss.announce(LossReason.UNREACHABLE)
     eventually(lambda: "returned a coroutine, and nobody awaits it" in caplog.text)
     assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
 

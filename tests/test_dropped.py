@@ -100,7 +100,7 @@ def test_a_lease_that_somebody_ends_or_keeps_is_not_complained_of(environment, s
         case "release":
             lease.release()
         case "lost":
-            lease._held.end.lose(lease._held.belief.expire(10**9, slept=False))
+            lease._held.loss.announce(lease._held.belief.expire(10**9, slept=False))
             assert lease.lost is LossReason.UNREACHABLE
         case "close":
             bucket.close()

@@ -155,7 +155,7 @@ def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in
     told = Told(table, at_once=False)
     lease = bucket.acquire(timeout=5, on_lost=told)
     stopping = lease._held.end.stopping
-    monkeypatch.setattr(stopping, "_grace", 0.5)
+    monkeypatch.setattr(stopping, "_grace", lambda: 0.5)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt if isinstance(bucket, LeaseBucket) else asyncio.CancelledError

@@ -297,15 +297,15 @@ def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
     bucket.heartbeats.callbacks.submit = lambda job, **_: after_the_loss.append(job)
     for _ in range(200):
         bucket.tap.inject(Renew, commits=True, answer=LOST)
-    end = lease._held.end
-    clean_up, lock = end.clean_up, end._lock
+    loss = lease._held.loss
+    clean_up, lock = loss.clean_up, loss._lock
 
     class Returning:
         """The lease's lock: as the clean-up takes it, the callback has just returned."""
 
         def __enter__(self):
             if after_the_loss:
-                end._lock = lock
+                loss._lock = lock
                 after_the_loss.pop(0)()
             return lock.__enter__()
 
@@ -313,10 +313,10 @@ def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
             lock.__exit__(*error)
 
     def cleaned_up():
-        end._lock = Returning()
+        loss._lock = Returning()
         clean_up()
 
-    monkeypatch.setattr(end, "clean_up", cleaned_up)
+    monkeypatch.setattr(loss, "clean_up", cleaned_up)
     environment.run(32, bucket)
     assert lease.lost is LossReason.UNREACHABLE
     bucket.tap.faults.clear()

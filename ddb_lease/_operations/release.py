@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
 from ddb_lease._protocol.closing import closed_id, was_closed
-from ddb_lease._protocol.grants import released
+from ddb_lease._protocol.grants import released, ttl_for
 from ddb_lease._protocol.messages import Answer, Close, Done, Refused, Release
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.bucket_state import BucketState
@@ -85,18 +85,20 @@ def _release_one(
     deadline: float,
     closed_until: int,
 ) -> Operation[SlotRelease]:
-    closes = False
+    closes, retention = False, state.timing.retention
 
     def request() -> Release | Close:
         nonlocal closes
         now = state.time.read()
         closes = now is None or now.expired_before_ms <= closed_until if closed_until else False
         if closes:
-            ttl = state.ttl(closed_until if now is None else now.high_ms, expires_at=closed_until, fence=fence or 0)
+            now_hi = closed_until if now is None else now.high_ms
+            ttl = ttl_for(now_hi=now_hi, expires_at=closed_until, fence=fence or 0, retention_seconds=retention)
             return Close(slot=slot, lease_id=lease_id, closed_id=closed_id(lease_id), expires_at=closed_until, ttl=ttl)
-        # Without the fence, the item keeps the TTL that its lease gave it: see `grants.ttl_for`.
-        dated = state.ttl(now.high_ms, fence=fence or 0) if now is not None and fence is not None else None
-        return Release(slot=slot, lease_id=lease_id, ttl=dated)
+        if now is None or fence is None:  # the item keeps the TTL that its lease gave it: see `grants.ttl_for`
+            return Release(slot=slot, lease_id=lease_id, ttl=None)
+        ttl = ttl_for(now_hi=now.high_ms, expires_at=None, fence=fence, retention_seconds=retention)
+        return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
     answer, uncertain = yield from send_until(
         request(),

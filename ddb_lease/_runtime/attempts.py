@@ -26,7 +26,8 @@ from ddb_lease._protocol.messages import Answer, Done, Refused, Rejected, Renew,
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.heartbeat import Scheduled
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
-from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd
+from ddb_lease._runtime.lease_end import LeaseContext
+from ddb_lease._runtime.loss import Loss
 from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.renewer import BatchCall, PlannedRenewal, RenewalAnswers
 from ddb_lease._state.log import queued as _log
@@ -49,7 +50,7 @@ class Attempts:
         belief: The lease's state.
         context: What it shares with the bucket's other leases.
         scheduled: The lease as the heartbeat knows it.
-        end: How it ends.
+        loss: What follows when it is lost.
         events: The lease's events; None if nobody listens.
 
     Attributes:
@@ -67,14 +68,14 @@ class Attempts:
         belief: Belief,
         context: LeaseContext,
         scheduled: Scheduled,
-        end: LeaseEnd,
+        loss: Loss,
         events: PendingEvents | None,
     ) -> None:
         self.id = grant.lease_id
         self.slots = grant.slots
         self.belief = belief
         self.events = events
-        self.end = end
+        self._loss = loss
         # Reentrant: a signal handler may read `held` while its own thread holds the lock.
         self.lock = threading.RLock()
         self.serial = context.runtime.lock()
@@ -242,7 +243,7 @@ class Attempts:
         """Report what a renewal brought; call it with no lock held."""
         reason = self.belief.reason
         if reason is not None:
-            self.end.lose(reason)
+            self._loss.announce(reason)
         if self.events is not None:
             self.events.tell()
 

@@ -517,8 +517,8 @@ def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Containe
     leases = []
     for grant in grants:
         lease = core.leases.get(grant.lease_id) or core.owed.get(grant.lease_id) or core.new_lease(grant)
-        lease.end.may_land = grant.lease_id in unanswered
-        lease.end.keeps_closed = False  # nothing was done under it
+        lease.end.release.may_land = grant.lease_id in unanswered
+        lease.end.release.leave_open()  # nothing was done under it
         lease.begin_release()  # another interrupt may come: all are owed from here on
         leases.append(lease)
     for lease in leases:
@@ -551,7 +551,7 @@ def told_of_reset(core: BucketCore, lease_ids: list[str], *, here: object) -> di
     """Those of these leases that are this process's own, all of whose holders are told; and who is to be waited for."""
     ours = {lease_id: held for lease_id in lease_ids if (held := core.ours(lease_id)) is not None}
     for held in ours.values():
-        held.end.keeps_closed = False
+        held.end.release.leave_open()
     return {lease_id: (held, tell_holder(held, here=here, why=BY_RESET)) for lease_id, held in ours.items()}
 
 
@@ -559,7 +559,7 @@ def release_all_after_stopping(ours: Mapping[str, tuple[HeldLease, bool]]) -> No
     """A reset was interrupted, or has failed: the leases whose holders were told are released all the same."""
     for held, told in ours.values():
         if told:
-            held.end.release_after_stopping()
+            held.end.send_after_stopping()
 
 
 def release_told(core: BucketCore, held: HeldLease) -> bool:
@@ -571,7 +571,7 @@ def release_told(core: BucketCore, held: HeldLease) -> bool:
     try:
         wait_for_holder(held, runtime=core.runtime)
     except BaseException:
-        held.end.release_after_stopping()
+        held.end.send_after_stopping()
         raise
     held.release()
     return has_ended(held)  # the block that was told may have released it already

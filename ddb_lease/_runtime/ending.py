@@ -63,5 +63,4 @@ def wait_for_holder(held: HeldLease, *, runtime: Runtime, most: float = math.inf
 def has_ended(held: HeldLease) -> bool:
     """Whether a release has ended it in the table, by whomever it was sent; true once, however many ask."""
     with held.attempts.lock:
-        ended, held.end.unclaimed = held.end.unclaimed, False
-    return ended
+        return held.end.release.claim_end()

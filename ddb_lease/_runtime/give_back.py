@@ -17,7 +17,7 @@ from typing import Final
 
 from ddb_lease._runtime.ending import wait_for_holder
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.lease_end import OVERTAKEN_SECONDS
+from ddb_lease._runtime.owed_release import OVERTAKEN_SECONDS
 from ddb_lease._runtime.parallel import Parallel
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import LossReason
@@ -60,7 +60,7 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
             deadline=deadline,
         ).run()
     untold = {None, LossReason.RELEASED}
-    return sum(not lease.end.answered and lease.lost in untold for lease in open_leases)
+    return sum(not lease.end.release.answered and lease.lost in untold for lease in open_leases)
 
 
 def release_later(leases: Sequence[HeldLease]) -> None:
@@ -72,12 +72,12 @@ def release_later(leases: Sequence[HeldLease]) -> None:
 def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go: int) -> bool:
     """Release one; returns whether it is to be tried again."""
     left = max(0.0, deadline - runtime.clock.steady())
-    end = lease.end
+    end, release = lease.end, lease.end.release
     if go == 1 and end.stopping.until < math.inf:
         wait_for_holder(lease, runtime=runtime, most=left / 2)
         left = max(0.0, deadline - runtime.clock.steady())
-    end.release_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
-    if goes == 1 and end.answered and not end.released and left > OVERTAKEN_SECONDS:
+    end.send_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
+    if goes == 1 and release.answered and not release.settled and left > OVERTAKEN_SECONDS:
         runtime.wakeup().sleep(OVERTAKEN_SECONDS)
-        end.release_quietly(tries=1)
-    return go < goes and not (end.released or end.refused)
+        end.send_quietly(tries=1)
+    return go < goes and not (release.settled or release.refused)

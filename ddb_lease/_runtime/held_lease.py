@@ -7,7 +7,7 @@ Invariants:
   across a request.
 - A lock serialises renewal and release of one lease. A release, and a renewal by hand, waits a few seconds at most for
   a renewal that hangs: the table's conditions keep a late renewal from reviving anything, and make a second one safe.
-- A lease is lost once, by the answer to its own UpdateItem or by the clock. `LeaseEnd` does what follows.
+- A lease is lost once, by the answer to its own UpdateItem or by the clock. `Loss` does what follows.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ddb_lease._runtime.attempts import Attempts
 from ddb_lease._runtime.handing_over import HandOver, checked_within
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, LeaseContext, LeaseEnd, slots_text
+from ddb_lease._runtime.loss import Loss
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.guard import guard, plainly
 from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
@@ -59,7 +60,8 @@ class HeldLease:
         waited: Seconds from the call of `acquire` until it was had.
         renewed: Whether the heartbeat renews it.
         belief: Its state; changed under the lease's lock only.
-        end: How it ends: release, lost-callback, watchers.
+        end: How it ends: its release, its watchers.
+        loss: What follows when it is lost: its callback, its clean-up.
         attempts: How it is renewed.
         release_by: Until when its holder's thread sends the release again, on the steady clock; once it is sent anyway.
         patience: How long a release or a renewal by hand waits for a renewal in progress, in seconds.
@@ -91,7 +93,6 @@ class HeldLease:
         state = context.state
         self.now = self._steady = context.runtime.clock.steady
         self._seconds = seconds = grant.lease_ms / 1000
-        self._margin = grant.margin
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
         margin = grant.margin if not grant.hold_ms else state.timing.margin_for(seconds)
         self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by, margin=margin)
@@ -99,11 +100,10 @@ class HeldLease:
         reporter = context.reporter
         self._events = None if reporter is None else PendingEvents(reporter, planned=self.belief.due_at())
         self.observe: Observer | None = None if self._events is None else self._events.observe
-        self.end = LeaseEnd(
-            grant, belief=self.belief, context=context, scheduled=self, events=self._events, margin=self._margin
-        )
+        self.end = LeaseEnd(grant, belief=self.belief, context=context, scheduled=self, events=self._events)
+        self.loss = Loss(grant, belief=self.belief, context=context, scheduled=self, end=self.end, events=self._events)
         self.attempts = Attempts(
-            grant, belief=self.belief, context=context, scheduled=self, end=self.end, events=self._events
+            grant, belief=self.belief, context=context, scheduled=self, loss=self.loss, events=self._events
         )
         self._lock = self.attempts.lock
 
@@ -218,7 +218,8 @@ class HeldLease:
             serial = self.attempts.take_serial(self.patience)
             try:
                 left = max(0.0, self.release_by - self._steady())
-                return self.end.release(seconds=min(RELEASE_SECONDS, left))
+                sending = self.end.sending(seconds=min(RELEASE_SECONDS, left))
+                return self._context.driver.run(sending, self._context.runtime.wakeup(), observe=self.observe)
             finally:
                 if serial is not None:
                     serial.release()
@@ -246,10 +247,10 @@ class HeldLease:
             StoreRejected: The service refuses for good; else as above.
         """
         within_ms = checked_within(within)
-        if self.end.keeps_closed:
+        if self.end.release.keeps_closed:
             raise ConfigurationError(f"lease {self.id} was acquired with hold_at_least, and cannot be handed over")
         self.check()
-        self.end.longest_seconds = max(self.end.longest_seconds, within_ms / 1000)
+        self.end.release.may_last(within_ms / 1000)
         attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)
         try:
             answer = self._send_hand_over(attempt)
@@ -280,7 +281,7 @@ class HeldLease:
         with self._lock:
             taken_back = self.belief.take_back()
         if taken_back:
-            self.end.released = False
+            self.end.release.reopen()
             self.release_later()
 
     def conditions(self, *, plain: bool) -> list[dict[str, Any]]:
@@ -299,7 +300,7 @@ class HeldLease:
             if self._loss_unannounced():
                 return 0.0
             if self.belief.state is not State.HELD:
-                return self.end.clean_up_at - now
+                return self.end.release.due_at - now
             return self.attempts.due_in(now)
 
     def beat(self, *, slept: bool) -> bool:
@@ -308,15 +309,15 @@ class HeldLease:
             now = self._steady()
             reason = self._loss_unannounced()
             if reason is None and self.belief.state is not State.HELD:
-                if now >= self.end.clean_up_at:
-                    self.end.clean_up_at = math.inf
+                if now >= self.end.release.due_at:
+                    self.end.release.due_at = math.inf
                     # A line of its bucket's: where calls hang, they delay no clean-up of another bucket.
-                    self._context.heartbeats.workers.submit(self.end.clean_up, line=self._context.state, by=now)
+                    self._context.heartbeats.workers.submit(self.loss.clean_up, line=self._context.state, by=now)
                 return False
             reason = reason or self.belief.expire(now, slept=slept)
             if reason is None:
                 return self.attempts.ask(now)
-        self.end.lose(reason)
+        self.loss.announce(reason)
         return False
 
     # Ended by this process, but not by its holder.
@@ -341,7 +342,7 @@ class HeldLease:
             lost = self.belief.lose(reason, self._steady(), why=why)
         if lost is not None:
             self.handle = None  # as in `begin_release`
-            self.end.lose(lost)
+            self.loss.announce(lost)
         return lost is not None
 
     # Release.
@@ -358,11 +359,11 @@ class HeldLease:
             self.belief.release()
             # Of several slots, perhaps only one was taken: the others must still be released.
             if self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1:
-                self.end.released = True
+                self.end.release.settle()
         self.handle = (
             None  # not watched any more: Python swallows an interrupt in what it calls when a handle is dropped
         )
-        if self.end.released:
+        if self.end.release.settled:
             self.end.finish()
             return False
         return True
@@ -372,9 +373,9 @@ class HeldLease:
         if not self.begin_release():
             return
         if self.end.stopping.is_awaited:  # this process ended it under its holder, who has not stopped yet
-            self.end.release_after_stopping()
+            self.end.send_after_stopping()
         else:
-            self.end.release_later()
+            self.end.send_later()
 
     # Process.
 
@@ -384,6 +385,7 @@ class HeldLease:
         self.attempts.abandon_to_parent()
         self._lock = self.attempts.lock
         self.end.abandon_to_parent()
+        self.loss.abandon_to_parent()
 
     # Internals.
 
@@ -400,7 +402,7 @@ class HeldLease:
     def _handed_over(self, attempt: HandOver) -> str:
         """What follows once it was handed over; returns the token."""
         self.handle = None  # as in `begin_release`
-        self.end.released = True  # there is nothing for us to release
+        self.end.release.settle()  # it is the adopter's
         self.end.finish()
         offer = Offer(bucket=self.bucket, lease_id=self.id, slots=self.slots, fence=self.fence, until=attempt.until)
         return token_of(offer)
@@ -415,11 +417,11 @@ class HeldLease:
             reason = reason or self._loss_unannounced()
         if reason is not None:
             self._context.heartbeats.ensure_running()
-            self.end.lose(reason)
+            self.loss.announce(reason)
 
     def _loss_unannounced(self) -> LossReason | None:
         """Why it was lost, if the thread that noticed it was interrupted before anything followed."""
-        return None if self.end.announced else self.belief.reason
+        return None if self.loss.announced else self.belief.reason
 
     def _word(self) -> str:
         return "held" if self.held else self.reason.value

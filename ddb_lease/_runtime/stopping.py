@@ -31,10 +31,10 @@ class Stopping:
 
     Args:
         steady: Reads the steady clock.
-        grace: Seconds that its holder has to stop.
+        grace: Gives the seconds that its holder has to stop.
     """
 
-    def __init__(self, steady: Callable[[], float], *, grace: float) -> None:
+    def __init__(self, steady: Callable[[], float], *, grace: Callable[[], float]) -> None:
         self._steady = steady
         self._grace = grace
         self._blocks: dict[int, tuple[weakref.ref[Any] | None, bool]] = {}  # by their `id`; each call on it is atomic
@@ -83,7 +83,7 @@ class Stopping:
     def begin(self) -> None:
         """Its holder is to stop: the grace begins, once."""
         with self._lock:
-            self._until = min(self._until, self._steady() + self._grace)
+            self._until = min(self._until, self._steady() + self._grace())
 
     def wait(self, wake: Callable[[], None], *, most: float = math.inf) -> Iterator[Pause]:
         """Wait until its holder has stopped, or has had the grace; not at all if nobody has told it to.

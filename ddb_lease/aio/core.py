@@ -270,7 +270,7 @@ class AsyncBucket:
         try:
             serial = await self._enter(held)
             try:
-                return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
+                return await self.driver.run(held.end.sending(), self.new_wakeup(), observe=held.observe)
             finally:
                 if serial is not None:
                     serial.release()
@@ -339,7 +339,7 @@ class AsyncBucket:
         try:
             await self._wait_for_holder(held)
         except BaseException:
-            held.end.release_after_stopping()
+            held.end.send_after_stopping()
             raise
         await self.give_back(held)
         return has_ended(held)  # the block that was told may have released it already

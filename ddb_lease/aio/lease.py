@@ -20,7 +20,7 @@ from typing import Any
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.lease_end import Unfinished
+from ddb_lease._runtime.loss import Unfinished
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.core import AsyncBucket
@@ -119,7 +119,7 @@ class Lease(NotSync, BelongsHere):
     def on_lost(self, callback: OnLost | None) -> None:
         require_on_lost(callback)
         self._on_lost = callback
-        self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
+        self._held.loss.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that we hold the lease. No I/O; from any thread.

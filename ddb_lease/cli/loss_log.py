@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from types import TracebackType
 
-from ddb_lease._runtime.lease_end import LOST_TEXT
+from ddb_lease._runtime.loss import LOST_TEXT
 from ddb_lease._runtime.process import LOG_SECONDS
 from ddb_lease._state.log import flush
 

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Chapter, Mutant
 
 _ENDING = "_runtime/ending.py"
+_OWED = "_runtime/owed_release.py"
 _STOPPING = "_runtime/stopping.py"
 _HERE = "tests/test_lease_ended_here.py::"
 _BLOCKS = "tests/test_lease_ended_in_blocks.py::"
@@ -68,10 +69,10 @@ ENDING = Chapter(
         ),
         Mutant(
             name="of two that end a lease by its id, one has ended it",
-            module=_ENDING,
-            target="has_ended",
-            code="ended, held.end.unclaimed = held.end.unclaimed, False",
-            without="ended = held.end.unclaimed",
+            module=_OWED,
+            target="OwedRelease.claim_end",
+            code="ended, self._unclaimed = self._unclaimed, False",
+            without="ended = self._unclaimed",
             noticed_by=(
                 f"{_HERE}test_of_two_that_release_it_at_once_both_wait_and_one_has_ended_it",
                 f"{_AIO}test_of_two_that_release_it_at_once_one_has_ended_it",

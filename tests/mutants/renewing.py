@@ -8,6 +8,7 @@ _EVENT_CALLS = "_runtime/event_calls.py"
 _HELD_LEASE = "_runtime/held_lease.py"
 _LEASE_END = "_runtime/lease_end.py"
 _LOG = "_state/log.py"
+_LOSS = "_runtime/loss.py"
 _RELEASE = "_operations/release.py"
 _RENEWER = "_runtime/renewer.py"
 _WORKERS = "_runtime/workers.py"
@@ -64,9 +65,9 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="a revoked slot is released once the callback has returned",
-            module=_LEASE_END,
-            target="_after_loss",
-            code="self.release_quietly()",
+            module=_LOSS,
+            target="_follow",
+            code="self._end.send_quietly()",
             without="",
             noticed_by=(
                 "tests/test_lease_losing.py::test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free",
@@ -74,9 +75,9 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="a lost lease is not released before its old expiry",
-            module=_LEASE_END,
-            target="lose",
-            code="self._belief.deadline + self._margin",
+            module=_LOSS,
+            target="announce",
+            code="self._belief.deadline + self._grant.margin",
             without="self._belief.deadline",
             noticed_by=(
                 "tests/test_lease_losing.py::test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry",
@@ -122,13 +123,13 @@ RENEWING = Chapter(
             name="a release by id keeps the TTL",
             module=_RELEASE,
             target="_release_one",
-            code="fence is not None",
-            without="True",
+            code="fence is None",
+            without="False",
             noticed_by=("tests/test_lease_holding.py::test_a_release_by_id_keeps_the_ttl_that_the_lease_gave",),
         ),
         Mutant(
             name="a lost-callback that is set late is called once",
-            module=_LEASE_END,
+            module=_LOSS,
             target="on_lost",
             code="self._owes_call and callback is None",
             without="self._owes_call",
@@ -136,7 +137,7 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="a slot is given back only after the lost-callback has returned",
-            module=_LEASE_END,
+            module=_LOSS,
             target="clean_up",
             code="self._called_back",
             without="True",
@@ -146,8 +147,8 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="without a lost-callback a revoked slot is not given back",
-            module=_LEASE_END,
-            target="_after_loss",
+            module=_LOSS,
+            target="_follow",
             code="callback is not None and self._may_be_ours()",
             without="self._may_be_ours()",
             noticed_by=(
@@ -156,7 +157,7 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="several: the slots that were not lost are given back",
-            module=_LEASE_END,
+            module=_LOSS,
             target="_may_be_ours",
             code="several",
             without="False",
@@ -167,8 +168,8 @@ RENEWING = Chapter(
         Mutant(
             name="a release that is interrupted is sent by a worker",
             module=_LEASE_END,
-            target="release_later",
-            code="self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)",
+            target="send_later",
+            code="self._context.heartbeats.workers.submit(self.send_quietly, line=self._context.state)",
             without="",
             noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),
         ),
@@ -220,9 +221,9 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="watchers are told of a loss before its callback is called",
-            module=_LEASE_END,
-            target="_after_loss",
-            code="self._call_watchers()",
+            module=_LOSS,
+            target="_follow",
+            code="self._end.call_watchers()",
             without="",
             noticed_by=("tests/test_lease_losing.py::test_watchers_are_told_of_a_loss_before_its_callback_is_called",),
         ),
@@ -345,8 +346,8 @@ TROUBLES = Chapter(
         ),
         Mutant(
             name="a loss is announced once, whoever notices",
-            module=_LEASE_END,
-            target="_after_loss",
+            module=_LOSS,
+            target="_follow",
             code="if followed: return",
             without="",
             noticed_by=(

@@ -6,7 +6,7 @@ _DECISION = "_protocol/signing.py"
 _BREAKER = "_protocol/batch_breaker.py"
 _ATTEMPTS = "_runtime/attempts.py"
 _DRIVER = "_runtime/driver.py"
-_END = "_runtime/lease_end.py"
+_OWED = "_runtime/owed_release.py"
 _TIME = "_state/signing_time.py"
 _SIGNING = "dynamodb/signing.py"
 _DECISIONS = "tests/protocol/test_signing.py::"
@@ -142,8 +142,8 @@ SIGNATURES = Chapter(
         ),
         Mutant(
             name="a release refused for the time of its signature is sent again",
-            module=_END,
-            target="LeaseEnd._note_outcomes",
+            module=_OWED,
+            target="OwedRelease.note",
             code="not answer.untimely",
             without="True",
             noticed_by=(

@@ -377,7 +377,7 @@ def test_a_release_during_the_hand_over_wins(giver, table):
     giver.tap.inject(Renew, before=lambda _: lease._held.begin_release())
     with pytest.raises(LeaseLost, match="released"):
         lease.hand_over()
-    lease._held.end.release_quietly()
+    lease._held.end.send_quietly()
     assert leases_in(table) == {}
 
 

@@ -14,7 +14,7 @@ class Holder:
 
     def __init__(self):
         self.now = 100.0
-        self.stopping = Stopping(lambda: self.now, grace=GRACE)
+        self.stopping = Stopping(lambda: self.now, grace=lambda: GRACE)
 
     def waits(self, **how):
         """How long somebody would wait whom nothing wakes."""

@@ -291,7 +291,7 @@ class Performance:
     def _hand_over(self, process: Process, lease: Lease) -> None:
         """Hand it over; then one or two others adopt it, now or as it expires. Which of them gets it is theirs to find."""
         length = lease._held._seconds
-        if lease._held.end.keeps_closed:  # refused
+        if lease._held.end.release.keeps_closed:  # refused
             with contextlib.suppress(ConfigurationError):
                 lease.hand_over(within=length)
                 raise Violation("H", f"{lease.id} was handed over, and is to be held at least")
