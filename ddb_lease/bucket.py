@@ -17,28 +17,21 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._runtime import process
 from ddb_lease._runtime.adopting import begin_adopt, brought_nothing
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import (
-    TRY_SECONDS,
-    BucketCore,
-    PendingAcquire,
-    checked_lease_id,
-    end_all,
-    release_told,
-    require_count,
-    require_priority,
-    timed_out,
-)
+from ddb_lease._runtime.bucket_arguments import checked_lease_id, require_count, require_priority
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, timed_out
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
-from ddb_lease._runtime.ending import BY_ITS_ID, tell_blocks, tell_holder
+from ddb_lease._runtime.ending import BY_ITS_ID, release_told, tell_blocks, tell_holder
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
 from ddb_lease._runtime.invocations import Fitting, OnBusy, decorate_handler
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
 from ddb_lease._runtime.origin import Caller, caller, hand_out
 from ddb_lease._runtime.ports import Wakeup
+from ddb_lease._runtime.resetting import end_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
@@ -431,7 +424,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         if held is None:
             return bool(core.run(core.release(lease_id, slots, fence=None)))
         told = tell_holder(held, here=threading.current_thread(), why=BY_ITS_ID)
-        return release_told(core, held) if told else held.release()
+        return release_told(held, runtime=core.runtime) if told else held.release()
 
     def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back. One UpdateItem a slot, 1 WCU each.

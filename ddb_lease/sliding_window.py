@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ddb_lease._numbers import checked_timeout
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -21,7 +22,7 @@ from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
+from ddb_lease._runtime.window_core import TRIES, TooLate, WindowCore
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.models import BucketStatus, Seconds, Timing, WindowDecision
 from ddb_lease.rate_events import OnRateEvent

@@ -23,8 +23,9 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import BucketCore, end_all, give_back_all
+from ddb_lease._runtime.bucket_core import BucketCore, give_back_all
 from ddb_lease._runtime.holds_nothing import HoldsNothing
+from ddb_lease._runtime.resetting import end_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session

@@ -43,6 +43,9 @@ Result = TypeVar("Result")
 Operation: TypeAlias = Generator[Effect, Answer | None, Result]
 """Yields requests and pauses, is sent each answer, and returns its result."""
 
+TRY_SECONDS = 10.0
+"""How long what does not wait keeps trying while the service does not answer: `try_acquire`, `check`."""
+
 POLL_SECONDS = 1.25
 """Mean time between the looks of a process that waits for a full bucket: less than one look a second, the first
 ones included."""

@@ -12,7 +12,8 @@ from typing import TypeVar
 from ddb_lease._operations.adopt import ADOPT_SECONDS, adopt
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.offers import read_token
-from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_data
+from ddb_lease._runtime.bucket_arguments import checked_data
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire
 from ddb_lease._runtime.instrumentation import AcquireObserver, ignore
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.errors import StoreUnavailable

@@ -10,17 +10,15 @@ Invariants:
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
-import threading
 import weakref
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ddb_lease._numbers import as_seconds, checked_timeout, shown
+from ddb_lease._numbers import as_seconds, checked_timeout
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.configure import configure
@@ -31,19 +29,21 @@ from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.closing import is_closed_id
-from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.queueing import Standing
-from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
+from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_hold_ms, checked_text, checked_timing, require_callback
-from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
-from ddb_lease._runtime.callables import with_article
+from ddb_lease._runtime.bucket_arguments import (
+    checked_lease_id,
+    checked_max_tokens,
+    checked_order,
+    checked_settings,
+    checked_wish,
+)
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.ending import BY_RESET, has_ended, tell_holder, wait_for_holder
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
@@ -60,10 +60,8 @@ from ddb_lease._state.signing_time import SigningTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
-from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import (
     AcquireTimeout,
-    ConfigurationError,
     LossReason,
     StoreError,
     StoreUnavailable,
@@ -71,11 +69,9 @@ from ddb_lease.errors import (
 )
 from ddb_lease.events import OnEvent
 from ddb_lease.models import (
-    ORDERS,
     BucketStatus,
     Configured,
     Data,
-    LeaseInfo,
     Order,
     Repaired,
     Resized,
@@ -85,12 +81,7 @@ from ddb_lease.models import (
 
 Result = TypeVar("Result")
 
-_DATA_BYTES: Final = 300_000
-_TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB's limit is 4 MB
 _STATUS_SECONDS: Final = 10.0
-
-TRY_SECONDS: Final = 10.0
-"""How long `try_acquire` keeps trying while the service does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +149,7 @@ class BucketCore:
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
         timing = checked_timing(timing)
-        wanted = _checked_settings(max_tokens, lease_seconds, order)
+        wanted = checked_settings(max_tokens, lease_seconds, order)
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
@@ -255,9 +246,7 @@ class BucketCore:
         if self.state.closed:
             raise self.state.closed_error()
         hold_ms = 0 if hold_at_least is None else checked_hold_ms(hold_at_least)
-        require_count(count)
-        require_priority(priority)
-        data = checked_data(data, count)
+        data = checked_wish(count, data, priority)
         waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
         observer = None
@@ -388,11 +377,11 @@ class BucketCore:
 
     def resize(self, max_tokens: int) -> Operation[Resized]:
         """Change how many tokens the bucket has."""
-        return self._changing_settings(resize(self.state, max_tokens=_checked_max_tokens(max_tokens)))
+        return self._changing_settings(resize(self.state, max_tokens=checked_max_tokens(max_tokens)))
 
     def configure(self, *, order: Order) -> Operation[Configured]:
         """Change in which order its waiters are served."""
-        return self._changing_settings(configure(self.state, order=_checked_order(order)))
+        return self._changing_settings(configure(self.state, order=checked_order(order)))
 
     def repair(self) -> Operation[Repaired]:
         """Recount the slots."""
@@ -528,148 +517,8 @@ def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Containe
             _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
 
-def end_all(core: BucketCore) -> int:
-    """Release every lease in the table, on the calling thread; returns how many this ended."""
-    found = leases_of(core.run(core.status()))
-    ours = told_of_reset(core, [lease_id for lease_id, _, _ in found], here=threading.current_thread())
-    ended = 0
-    try:
-        for lease_id, slots, fence in found:
-            if lease_id in ours:
-                held, told = ours[lease_id]
-                ended += release_told(core, held) if told else held.release()
-            else:
-                ended += bool(core.run(core.release(lease_id, slots, fence=fence)))
-    except BaseException:
-        release_all_after_stopping(ours)
-        raise
-    core.state.hints.wake_all()
-    return ended
-
-
-def told_of_reset(core: BucketCore, lease_ids: list[str], *, here: object) -> dict[str, tuple[HeldLease, bool]]:
-    """Those of these leases that are this process's own, all of whose holders are told; and who is to be waited for."""
-    ours = {lease_id: held for lease_id in lease_ids if (held := core.ours(lease_id)) is not None}
-    for held in ours.values():
-        held.end.release.leave_open()
-    return {lease_id: (held, tell_holder(held, here=here, why=BY_RESET)) for lease_id, held in ours.items()}
-
-
-def release_all_after_stopping(ours: Mapping[str, tuple[HeldLease, bool]]) -> None:
-    """A reset was interrupted, or has failed: the leases whose holders were told are released all the same."""
-    for held, told in ours.values():
-        if told:
-            held.end.send_after_stopping()
-
-
-def release_told(core: BucketCore, held: HeldLease) -> bool:
-    """Release a lease whose holder was told, once it has stopped or has had its grace, on the calling thread.
-
-    Raises:
-        StoreError: Not all slots' releases were answered.
-    """
-    try:
-        wait_for_holder(held, runtime=core.runtime)
-    except BaseException:
-        held.end.send_after_stopping()
-        raise
-    held.release()
-    return has_ended(held)  # the block that was told may have released it already
-
-
 def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:
     """Delete the ticket of an acquire that has ended by an interrupt, on the calling thread, if there may be one."""
     ticket, waiter.ticket = waiter.ticket, None
     if ticket is not None:
         core.run(drop_ticket(core.state, ticket))
-
-
-def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
-    """Each lease in the table: its id, slots and fence."""
-    found: dict[str, list[LeaseInfo]] = {}
-    for lease in status.leases:
-        found.setdefault(lease.lease_id, []).append(lease)
-    # Go by the slots that carry it, not by what its id says: an id made by another program may say anything.
-    return [
-        (lease_id, tuple(lease.slot for lease in leases), leases[0].fence or None) for lease_id, leases in found.items()
-    ]
-
-
-def checked_lease_id(lease_id: object) -> tuple[int, ...]:
-    """The slots that a lease id names.
-
-    Raises:
-        ConfigurationError: It is not a lease id.
-    """
-    if isinstance(lease_id, BelongsHere):
-        kind = with_article(type(lease_id).__name__)
-        raise ConfigurationError(f"this takes a lease's id, not {kind}: write lease.release(), or pass lease.id")
-    if isinstance(lease_id, LeaseInfo):
-        raise ConfigurationError("this takes a lease's id, not a LeaseInfo: pass its lease_id")
-    slots = slots_of(checked_text("a lease id", lease_id))
-    if slots is None:
-        raise ConfigurationError(f"{lease_id!r} is not a lease id")
-    return slots
-
-
-def _checked_max_tokens(max_tokens: object) -> int:
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
-        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {shown(max_tokens)}")
-    return max_tokens
-
-
-def _checked_order(order: Order) -> Order:
-    if order not in ORDERS:
-        raise ConfigurationError(f"order must be one of {', '.join(map(repr, ORDERS))}, not {shown(order)}")
-    return order
-
-
-def _checked_settings(max_tokens: object, lease_seconds: object, order: Order | None) -> Settings:
-    max_tokens = _checked_max_tokens(max_tokens)
-    longest = LONGEST_LEASE_MS / 1000
-    seconds = as_seconds(lease_seconds)
-    if not 0 < seconds <= longest:
-        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {shown(lease_seconds)}")
-    if order is not None:
-        _checked_order(order)
-    return Settings(max_tokens=max_tokens, lease_ms=round(seconds * 1000), order=order)
-
-
-def require_count(count: object) -> None:
-    """Check how many slots are wanted together.
-
-    Raises:
-        ConfigurationError: It is not a whole number that fits into one transaction.
-    """
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
-        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {shown(count)}")
-
-
-def require_priority(priority: object) -> None:
-    """Check a priority.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY:
-        raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
-
-
-def checked_data(data: object, count: int) -> Data:
-    """What to attach to a lease of so many slots.
-
-    Raises:
-        ConfigurationError: It cannot be attached.
-    """
-    if data is None:
-        return {}
-    if not isinstance(data, Mapping):
-        raise ConfigurationError(f"data must be a mapping, not a {type(data).__name__}")
-    try:
-        size = len(json.dumps(encode_map(data), ensure_ascii=False).encode())
-    except UnicodeEncodeError as error:
-        raise ConfigurationError("data holds a string that cannot be encoded as UTF-8") from error
-    most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)  # each slot carries a copy
-    if size > most:
-        raise ConfigurationError(f"data is too large ({size:,} bytes; at most {most:,})")
-    return dict(data)

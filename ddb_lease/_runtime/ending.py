@@ -60,6 +60,21 @@ def wait_for_holder(held: HeldLease, *, runtime: Runtime, most: float = math.inf
         wakeup.pause(pause.seconds)
 
 
+def release_told(held: HeldLease, *, runtime: Runtime) -> bool:
+    """Release a lease whose holder was told, once it has stopped or has had its grace, on the calling thread.
+
+    Raises:
+        StoreError: Not all slots' releases were answered.
+    """
+    try:
+        wait_for_holder(held, runtime=runtime)
+    except BaseException:
+        held.end.send_after_stopping()
+        raise
+    held.release()
+    return has_ended(held)  # the block that was told may have released it already
+
+
 def has_ended(held: HeldLease) -> bool:
     """Whether a release has ended it in the table, by whomever it was sent; true once, however many ask."""
     with held.attempts.lock:

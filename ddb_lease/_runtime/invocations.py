@@ -18,8 +18,9 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._runtime.acquiring import acquire_held
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore
+from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.errors import AcquireTimeout, ConfigurationError

@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.bucket_core import BucketCore, checked_data, require_count, timed_out
+from ddb_lease._runtime.bucket_arguments import checked_data, require_count
+from ddb_lease._runtime.bucket_core import BucketCore, timed_out
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
 from ddb_lease.models import Data, Seconds

@@ -41,7 +41,6 @@ released at once, and we try again."""
 LONGEST_PERIOD: Final = 300 * 86_400.0
 """Seconds; it and the additions must fit into a lease of a year."""
 
-TRY_SECONDS: Final = 10.0
 TRIES: Final = 3
 """How often a permit may come too late until the caller is told."""
 

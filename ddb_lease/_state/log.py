@@ -17,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import queue
 import sys
@@ -154,14 +155,14 @@ class Log:
 
     Args:
         at_once: Whether to emit at once on a thread of the user's.
+
+    Attributes:
+        shows_debug: Says whether `debug` is of any use; called for each request.
     """
 
     def __init__(self, *, at_once: bool) -> None:
         self._at_once = at_once
-
-    def shows_debug(self) -> bool:
-        """Whether `debug` is of any use: it is called for each request."""
-        return _LOGGER.isEnabledFor(logging.DEBUG)
+        self.shows_debug = functools.partial(_LOGGER.isEnabledFor, logging.DEBUG)
 
     def debug(self, text: str, *args: object) -> None:
         """Log at this level."""

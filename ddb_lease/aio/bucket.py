@@ -14,16 +14,11 @@ from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import (
-    TRY_SECONDS,
-    BucketCore,
-    PendingAcquire,
-    require_count,
-    require_priority,
-    timed_out,
-)
+from ddb_lease._runtime.bucket_arguments import require_count, require_priority
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, timed_out
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync

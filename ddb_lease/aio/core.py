@@ -25,21 +25,19 @@ from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.adopting import begin_adopt, kept
+from ddb_lease._runtime.bucket_arguments import checked_lease_id
 from ddb_lease._runtime.bucket_core import (
     BucketCore,
     PendingAcquire,
-    checked_lease_id,
     drop_ticket_of,
     give_back_all,
-    leases_of,
-    release_all_after_stopping,
-    told_of_reset,
 )
 from ddb_lease._runtime.ending import BY_ITS_ID, has_ended, tell_blocks, tell_holder
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, release_later
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import Caller, caller, hand_out
 from ddb_lease._runtime.ports import Lock
+from ddb_lease._runtime.resetting import resetting
 from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of, running_loop
 from ddb_lease.aio.threads import Threads
@@ -217,20 +215,13 @@ class AsyncBucket:
 
     async def reset(self) -> int:
         """End all leases; returns how many this ended."""
-        found = leases_of(await self.status())
-        ours = told_of_reset(self.core, [lease_id for lease_id, _, _ in found], here=asyncio.current_task())
         ended = 0
-        try:
-            for lease_id, slots, fence in found:
-                if lease_id in ours:
-                    held, told = ours[lease_id]
-                    ended += await (self._release_told(held) if told else self.give_back(held))
+        with resetting(self.core, await self.status(), here=asyncio.current_task()) as found:
+            for each in found:
+                if each.held is None:
+                    ended += bool(await self.run(self.core.release(each.lease_id, each.slots, fence=each.fence)))
                 else:
-                    ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
-        except BaseException:
-            release_all_after_stopping(ours)
-            raise
-        self.core.state.hints.wake_all()
+                    ended += await (self._release_told(each.held) if each.told else self.give_back(each.held))
         await self.repair()
         return ended
 

@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from ddb_lease._numbers import checked_timeout
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rates.first_guesses import OF_A_WINDOW, FirstGuesses, named_arguments
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
+from ddb_lease._runtime.window_core import TRIES, TooLate, WindowCore
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import running_loop

@@ -14,9 +14,10 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
+from ddb_lease._protocol.retry import TRY_SECONDS
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, PendingAcquire
+from ddb_lease._runtime.bucket_core import PendingAcquire
 from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of

@@ -60,8 +60,8 @@ CLOSING = Chapter(
         ),
         Mutant(
             name="a reset opens what its own process holds",
-            module="_runtime/bucket_core.py",
-            target="told_of_reset",
+            module="_runtime/resetting.py",
+            target="_found",
             code="held.end.release.leave_open()",
             without="pass",
             noticed_by=(f"{_TESTS}test_a_reset_opens_what_this_process_holds",),

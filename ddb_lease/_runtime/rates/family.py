@@ -20,7 +20,7 @@ from ddb_lease._operations.rates.together import Call, Member, Unprepared, charg
 from ddb_lease._operations.rates.without_answer import Beside, noting
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
-from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.retry import TRY_SECONDS, Operation
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rates.answers import denied
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
@@ -31,8 +31,6 @@ from ddb_lease.models import Decision, Seconds
 
 MOST_PARENTS: Final = 9
 """With the key itself, ten items in a transaction."""
-
-_TRY_SECONDS: Final = 10.0
 
 _PARENTS: Final = "keys and limiters, as in under=[orgs.key('acme')]"
 
@@ -134,7 +132,7 @@ class Family:
         """One call. If it ends without `reservations`, nothing that it reserved is used."""
         first = self.members[0].core.state
         began = first.time.steady()
-        seconds = checked_timeout(timeout) if patient else _TRY_SECONDS
+        seconds = checked_timeout(timeout) if patient else TRY_SECONDS
         members = []
         for one, own in zip(self.members, wanted, strict=True):
             one.core.require_open()

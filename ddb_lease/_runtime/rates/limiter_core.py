@@ -31,7 +31,7 @@ from ddb_lease._protocol.rates.validation import (
     checked_permits,
     limit_policies,
 )
-from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.retry import TRY_SECONDS, Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
@@ -53,8 +53,6 @@ from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 from ddb_lease.models import DecidedBy, Limit, OnUnavailable, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
-
-_TRY_SECONDS: Final = 10.0
 
 _UNDECIDED: Final = StoreUnavailable("the service did not answer in time those of this process that stood in front")
 
@@ -154,7 +152,7 @@ class RateLimiterCore:
         self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
         # The request that is under way, and one for those who wait behind it.
-        self._grace = min(_TRY_SECONDS, 2 * connection.call_seconds(timeouts_of(contact)))
+        self._grace = min(TRY_SECONDS, 2 * connection.call_seconds(timeouts_of(contact)))
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         if self.reporter is not None:
             self._fork_aware += (self.reporter,)
@@ -202,7 +200,7 @@ class RateLimiterCore:
             self._report(key, wanted, allowed=known)
             return known
         began = self._clock.steady()
-        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False, decides=decides)
+        return Wish(key=key, wanted=wanted, began=began, deadline=began + TRY_SECONDS, patient=False, decides=decides)
 
     def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""

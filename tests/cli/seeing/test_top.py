@@ -94,6 +94,13 @@ def test_what_does_not_fit_is_counted():
     assert lines(listing(*many), height=10)[-1] == "and 34 more lines"
 
 
+def test_what_just_fits_is_shown_whole():
+    found = listing(*(bucket(f"b-{n:02}") for n in range(20)))
+    whole = lines(found, height=100)
+    assert lines(found, height=len(whole)) == whole
+    assert lines(found, height=len(whole) - 1) == [*whole[:-2], "and 2 more lines"]
+
+
 def test_a_terminal_without_such_characters_gets_others():
     assert all(line.isascii() for line in lines(plain=True))
     assert "################" in lines(plain=True)[3]
