@@ -30,6 +30,7 @@ from ddb_lease._protocol.listing import (
 from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.queueing import SEEN, counting
 from ddb_lease._protocol.rates.records import Policy
+from ddb_lease._protocol.rates.shown import shown_limits
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.records import Counter, Slot
@@ -38,7 +39,7 @@ from ddb_lease._protocol.tickets import Ticket
 from ddb_lease._state.rates.rate_time import RateTime
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.models import PERMIT_KEY, LeaseInfo, Limit
+from ddb_lease.models import PERMIT_KEY, LeaseInfo
 
 READ_UNITS_A_SECOND: Final = 1_000.0
 """What a listing takes at most, over more than one page."""
@@ -207,7 +208,7 @@ def _rate(name: str, policy: Policy, keys: Sequence[RateKey], now: int) -> RateL
         available, wait = stands.remaining, stands.retry_after / NS
     return RateListing(
         name=name,
-        limits={of: Limit(one.permits, per=one.per, burst=one.burst) for of, one in policy.limits.items()},
+        limits=shown_limits(policy.limits),
         available=available,
         wait_seconds=wait,
         keys=named,

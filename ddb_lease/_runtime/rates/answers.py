@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from ddb_lease._numbers import duration_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
+from ddb_lease._protocol.rates.shown import shown_limits, shown_standings
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._runtime.block import ClosingBlock
-from ddb_lease._runtime.rates.unavailability import decision_here, in_vain, settings_of
+from ddb_lease._runtime.rates.unavailability import decision_here, in_vain
 from ddb_lease._runtime.rates.wish import Verdict
 from ddb_lease._state.rates.key_book import last_seen
 from ddb_lease._state.rates.limiter_state import LimiterState
@@ -99,12 +100,7 @@ class RateAnswers:
                 raise ConfigurationError("nothing is known of the key: a defect of this library")
             return _nothing_known(state.limits, retry_in)  # its time was over while others asked for the first time
         found = standing(policy, known, now=now)
-        limits = {
-            name: LimitDecision(
-                remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS
-            )
-            for name, one in found.limits.items()
-        }
+        limits = shown_standings(found.limits)
         tightest, retry_after = found.tightest, 0.0
         lacks = {} if allowed else shortage(policy, known, wanted, now=now)
         if lacks:
@@ -120,7 +116,7 @@ class RateAnswers:
             limits=limits,
             tightest=tightest,
             blocked_seconds=0.0 if known is None else max(0, known.blocked_until - now) / NS,
-            settings=settings_of(limits_of(policy, known)),
+            settings=shown_limits(limits_of(policy, known)),
         )
 
     def lack(self, key: str, wanted: Wanted, verdict: Verdict) -> Lack:
@@ -190,5 +186,5 @@ def _nothing_known(limits: Mapping[str, LimitPolicy], retry_in: float) -> Decisi
         reset_after=retry_in,
         limits=dict.fromkeys(limits, none_left),
         tightest=min(limits),
-        settings=settings_of(limits),
+        settings=shown_limits(limits),
     )

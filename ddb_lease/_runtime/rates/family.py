@@ -140,18 +140,15 @@ class Family:
         deadline = math.inf if seconds is None else began + seconds
         call = Call(members=tuple(members), began=began, deadline=deadline, patient=patient)
         try:
-            call.join()
-            yield call
-        except BaseException:  # interrupted, perhaps as the block ended: nobody gets its reservation
-            call.handed_over = False
-            raise
-        finally:
             try:
+                call.join()
+                yield call
+            finally:
                 call.leave()
-            except BaseException:  # interrupted: nobody gets its reservation
-                call.handed_over = False
-                call.leave()
-                raise
+        except BaseException:  # interrupted, perhaps as the block or its end ended: nobody gets its reservation
+            call.handed_over = False
+            call.leave()
+            raise
 
     def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
         """What to drive, one after the other, until one of them ends the call: see `Step.ends`.

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ddb_lease._protocol.messages import Pause, ThrottledAnswer
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due
+from ddb_lease._protocol.rates.shown import shown_limits
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.event_calls import EventCalls
@@ -23,7 +24,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.service_contact import Began
-from ddb_lease.models import DecidedBy, Limit
+from ddb_lease.models import DecidedBy
 from ddb_lease.rate_events import (
     Admitted,
     Available,
@@ -136,8 +137,7 @@ class RateReporter:
         with self._lock:
             before, self._rev = self._rev, max(policy.rev, self._rev or policy.rev)
         if before is not None and before < policy.rev:
-            limits = {name: Limit(one.permits, per=one.per, burst=one.burst) for name, one in policy.limits.items()}
-            self.tell(PolicyChanged(rate=state.name, limits=limits))
+            self.tell(PolicyChanged(rate=state.name, limits=shown_limits(policy.limits)))
 
     def after_fork_in_child(self) -> None:
         """In a forked child: events that wait are the parent's."""

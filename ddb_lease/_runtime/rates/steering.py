@@ -19,6 +19,7 @@ from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.charging import limits_of
 from ddb_lease._protocol.rates.messages import Block, Override, Reset
 from ddb_lease._protocol.rates.records import SHARDS, KeyState, LimitPolicy, Policy
+from ddb_lease._protocol.rates.shown import shown_limits, shown_standings
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import LONGEST_NS, NS, SINGLE, limit_policies, limit_policy
 from ddb_lease._protocol.retry import Operation
@@ -26,7 +27,7 @@ from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.service_time import Clock
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.models import Limit, LimitDecision, RateStatus, Seconds
+from ddb_lease.models import Limit, RateStatus, Seconds
 
 STEER_SECONDS: Final = 10.0
 """How long one of these operations, or one page of a listing, goes on while the service does not answer."""
@@ -51,12 +52,12 @@ class RateSteering:
     def stored_policy(self) -> Operation[dict[str, Limit] | None]:
         """Read the stored policy; None if the limiter was never used."""
         policy = yield from steer.read_policy(self._state, deadline=self._begin())
-        return None if policy is None else _limits(policy.limits)
+        return None if policy is None else shown_limits(policy.limits)
 
     def policy(self) -> Operation[dict[str, Limit]]:
         """Read the stored policy; this process's own limits if the limiter was never used."""
         stored = yield from self.stored_policy()
-        return _limits(self._state.given) if stored is None else stored
+        return shown_limits(self._state.given) if stored is None else stored
 
     def set_policy(self, limit: Limit | None, limits: Mapping[str, Limit | None]) -> Operation[dict[str, Limit]]:
         """Change the stored policy: the unnamed limit, or limits by name; None removes one."""
@@ -67,7 +68,7 @@ class RateSteering:
             raise ConfigurationError(f"name the limits to change: there are {', '.join(self._state.limits)}")
         changes = {SINGLE: limit_policy(limit)} if limit is not None else _changes(limits)
         policy = yield from steer.set_policy(self._state, changes, deadline=deadline)
-        return _limits(policy.limits)
+        return shown_limits(policy.limits)
 
     def override(
         self, key: str, whole: Sequence[Limit | None], limits: Mapping[str, Limit | None]
@@ -100,7 +101,7 @@ class RateSteering:
             return steering.override(policy, found, after, key=key, now=now, retention=round(state.retention))
 
         found = yield from steer.change_key(state, key, make, deadline=deadline)
-        return _limits(state.given if state.policy is None else limits_of(state.policy, found))
+        return shown_limits(state.given if state.policy is None else limits_of(state.policy, found))
 
     def block(self, key: str, seconds: Seconds) -> Operation[None]:
         """Let nothing of a key be due for so long from now on."""
@@ -181,15 +182,10 @@ class RateSteering:
             in_hand=in_hand,
             stored=None if steering.same(own, stored) else (stored.permits, stored.per, stored.burst),
             uncertainty_seconds=state.rate_time.uncertainty_ns() / NS,
-            limits={
-                name: LimitDecision(
-                    remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS
-                )
-                for name, one in shows.limits.items()
-            },
+            limits=shown_standings(shows.limits),
             key=key,
-            settings=_limits(limits_of(policy, found)),
-            override=_limits({} if found is None else found.override),
+            settings=shown_limits(limits_of(policy, found)),
+            override=shown_limits({} if found is None else found.override),
             blocked_seconds=0.0 if found is None else max(0, found.blocked_until - now) / NS,
         )
 
@@ -217,10 +213,6 @@ class KeyListing:
         if self._after is None:
             self._shard += 1
         return keys
-
-
-def _limits(limits: Mapping[str, LimitPolicy]) -> dict[str, Limit]:
-    return {name: Limit(limit.permits, per=limit.per, burst=limit.burst) for name, limit in limits.items()}
 
 
 def _changes(limits: Mapping[str, Limit | None]) -> dict[str, LimitPolicy | None]:

@@ -8,14 +8,13 @@ Invariants:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
 from typing import Final, get_args
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.rates.without_answer import limits_here
 from ddb_lease._protocol.rates.local_share import share_of
-from ddb_lease._protocol.rates.records import LimitPolicy, Policy
+from ddb_lease._protocol.rates.records import Policy
+from ddb_lease._protocol.rates.shown import shown_limits, shown_standings
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._runtime.telling import Meanwhile
@@ -23,7 +22,7 @@ from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.service_contact import ServiceContact
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.models import Decision, Limit, LimitDecision, OnUnavailable, Seconds
+from ddb_lease.models import Decision, LimitDecision, OnUnavailable, Seconds
 
 BUDGET_SECONDS: Final = 1.0
 """Of a decision, where `on_unavailable` is set and no budget is."""
@@ -127,32 +126,20 @@ def decision_here(
         with state.lock:
             policy, known = share_of(limits, contact.local.share), contact.local.state_of(key)
     found = standing(policy, known, now=round(state.time.steady() * NS))
-    shown_limits = {
-        name: LimitDecision(remaining=0, retry_after=retry_in, reset_after=retry_in)
-        if by == "deny"
-        else LimitDecision(remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS)
-        for name, one in found.limits.items()
-    }
+    if by == "deny":
+        left = dict.fromkeys(found.limits, LimitDecision(remaining=0, retry_after=retry_in, reset_after=retry_in))
+    else:
+        left = shown_standings(found.limits)
     return Decision(
         allowed=allowed,
-        remaining=shown_limits[found.tightest].remaining,
+        remaining=left[found.tightest].remaining,
         retry_after=0.0 if allowed else retry_in,
-        reset_after=max(limit.reset_after for limit in shown_limits.values()),
-        limits=shown_limits,
+        reset_after=max(limit.reset_after for limit in left.values()),
+        limits=left,
         tightest=found.tightest,
         decided_by=by,
-        settings=settings_of(limits),
+        settings=shown_limits(limits),
     )
-
-
-def settings_of(limits: Mapping[str, LimitPolicy]) -> Mapping[str, Limit]:
-    """Limits as their user knows them, by name."""
-    return {name: _limit(limit) for name, limit in limits.items()}
-
-
-@functools.lru_cache(maxsize=1024)
-def _limit(limit: LimitPolicy) -> Limit:
-    return Limit(limit.permits, per=limit.per, burst=limit.burst)
 
 
 def _lease_seconds(budget: float | None) -> float:
