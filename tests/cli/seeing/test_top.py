@@ -56,6 +56,12 @@ def test_the_fullest_bucket_comes_first_with_a_bar_and_who_waits():
     ]
 
 
+@pytest.mark.parametrize(("found", "said"), [(GPUS, True), (bucket("idle"), False)])
+def test_who_waits_has_a_column_if_anybody_can_wait_in_order(found, said):
+    (heads,) = (line for line in lines(listing(found)) if line.startswith("BUCKET"))
+    assert ("WAITING" in heads) is said
+
+
 def test_named_buckets_show_their_holders_and_their_queues():
     since = datetime.now(timezone.utc) - timedelta(minutes=90, seconds=20)
     gpus = replace(GPUS, queue=tuple(replace(waiter, since=since) for waiter in QUEUE))
