@@ -187,12 +187,13 @@ def engine() -> Iterator[dict[str, object]]:
 class Watch:
     """A plugin of pytest: the pages of a module's ``SNIPPETS`` have run once the module's tests have.
 
-    Nothing is asked of a module of which only some tests were selected, nor after a failure.
+    Nothing is asked of a module of which only some tests were selected, or of which one has failed.
     """
 
     def __init__(self) -> None:
         self._narrowed: set[object] = set()
         self._left: dict[object, set[pytest.Item]] = {}
+        self._failed: set[str] = set()
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Called by `-k`, `--deselect` and their like."""
@@ -208,6 +209,11 @@ class Watch:
         for module in self._narrowed:
             self._left.pop(module, None)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test was set up, called or torn down."""
+        if report.failed:
+            self._failed.add(_file_of(report.nodeid))
+
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """After the last test of a module, all of its pages have run."""
@@ -215,7 +221,7 @@ class Watch:
         if left is None:
             return
         left.discard(item)
-        if not left and not item.session.testsfailed:
+        if not left and _file_of(item.nodeid) not in self._failed:
             missed = item.module.SNIPPETS.missed()
             if missed:
                 pytest.fail(
@@ -223,6 +229,10 @@ class Watch:
                     "that fail if it does something else:\n" + "\n".join(missed),
                     pytrace=False,
                 )
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def named() -> dict[str, list[str]]:

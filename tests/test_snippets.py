@@ -542,6 +542,12 @@ def test_it_passes_when_all_of_it_ran_or_only_some_tests_were_asked_for(module, 
     module(call, *arguments).assert_outcomes(passed=passed, deselected=2 - passed)
 
 
+def test_a_failure_of_its_own_tests_is_told_alone_and_one_of_others_hides_nothing(module, pytester):
+    module("assert False").assert_outcomes(passed=1, failed=1)
+    pytester.makepyfile(test_before="def test_before(): assert False")
+    module("pass").assert_outcomes(passed=2, failed=1, errors=1)
+
+
 def test_every_statement_and_every_lambda_of_a_snippet_is_watched():
     text = '''\
 def f(x, then=lambda: None):

@@ -52,7 +52,6 @@ class _Busy(Exception):
     """There was no slot, for `on_busy`; what the handler itself raises is not taken for it."""
 
     def __init__(self, error: AcquireTimeout) -> None:
-        super().__init__(error)
         self.error = error
 
 
