@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))  # tests wait, too
     options = parser.parse_args()
     changes = sample(options.words, seed=options.seed, count=options.count)
     if not changes:
