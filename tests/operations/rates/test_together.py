@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lease._operations.rates.settling import clear_overdue
-from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
+from ddb_lease._operations.rates.together import MOST_PREPARED, Call, Member, Unprepared, charge_together
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, LostRace
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
 from ddb_lease._protocol.rates.steering import change_policy
@@ -491,3 +492,29 @@ def test_whatever_happens_no_key_and_no_parent_admits_too_much(rate, burst, proc
         assert excess(used, limit) <= rate * late + 1e-3
         attempts = [charge.attempt for _, charge in world.items.charges if charge.key == key]
         assert len(attempts) == len(set(attempts)) or fates, "each is charged once"
+
+
+@pytest.mark.parametrize(
+    ("prepared", "seconds_left", "patient", "outcome", "pauses"),
+    [
+        (MOST_PREPARED - 1, 0.5, True, Unprepared(), 0),
+        (MOST_PREPARED, 0.5, True, Unprepared(), 1),
+        (MOST_PREPARED, 0.0, True, LostRace(), 0),
+        (MOST_PREPARED, 0.5, False, LostRace(), 0),
+    ],
+)
+def test_a_call_that_was_often_prepared_in_vain_pauses_and_ends_at_its_deadline(
+    monkeypatch, prepared, seconds_left, patient, outcome, pauses
+):
+    state = ReservingWorld(HOUR, [0]).processes[0].state
+    monkeypatch.setattr(state.rate_time, "now_ns", lambda: None)  # so it must be prepared again
+    now = state.time.steady()
+    member = Member(state=state, key="", book=state.book(""), wanted=Wanted(booked={"permits": 1}))
+    call = Call(members=(member,), began=now, deadline=now + seconds_left, patient=patient, prepared=prepared)
+    operation, seen = charge_together(call), []
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            seen.append(next(operation))
+    assert ended.value.value == outcome
+    assert len(seen) == pauses
+    assert all(pause.wakeable and pause.seconds <= seconds_left for pause in seen)
