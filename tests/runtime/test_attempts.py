@@ -6,6 +6,7 @@ import pytest
 
 from ddb_lease import LossReason
 from ddb_lease._protocol.messages import Look, Release, Renew, RenewEach
+from ddb_lease._state.log import flush
 from tests.support import LOST, UNSENT, leases_in, put_leased, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -167,7 +168,8 @@ def test_each_lease_of_a_batch_that_hangs_is_renewed_by_itself(environment, buck
 
 
 @pytest.mark.parametrize(("proven", "rests"), [(False, True), (True, False)], ids=["the first ever", "a later one"])
-def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, proven, rests):
+def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, caplog, proven, rests):
+    caplog.set_level(logging.INFO, "ddb_lease")
     leases, seen = together(environment, bucket, 3), []
     if proven:
         environment.run(10.5, bucket)
@@ -181,6 +183,9 @@ def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, prove
         environment.run(0.25, bucket)
     assert seen == [(rests, not rests)]
     assert renewer._rests() == rests, "its late failure tells nothing new"
+    flush(60)
+    said = "renewed one by one for a while, as the service refuses batches: a batch of renewals has no answer"
+    assert (said in caplog.text) is rests
     environment.run(40.0, bucket)
     assert all(lease.held for lease in leases)
 
