@@ -12,7 +12,7 @@ from tests.mutants.document import DOCUMENT, document
 from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT, Mutant
 from tests.mutants.portions import portions
-from tests.mutants.reach import Reach, measure, statement_around
+from tests.mutants.reach import Reach, depending_on, measure, statement_around
 from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
 
@@ -305,12 +305,27 @@ def test_a_change_is_tried_on_its_modules_tests_first_and_then_on_the_others_tha
         [f"{own}::test_d[embedded]"],
         [f"{other}::test_a"],
         [f"{own}::test_elsewhere"],
+        [],
     ]
 
 
 @pytest.mark.parametrize("line", ["LIMIT = 3", "def small(number):"])
-def test_what_runs_at_import_is_tried_on_all_tests(reach, line):
-    assert len(tried_on(reach, line)) == 4
+def test_a_constant_or_a_header_is_tried_on_the_tests_that_run_what_depends_on_it(reach, line):
+    assert tried_on(reach, line) == ["test_small", "test_elsewhere"]
+
+
+def test_what_depends_on_a_constant_is_found_through_others_and_other_modules():
+    modules = {
+        Path("one.py"): ast.parse("A = 1\nB = A + 1\nC = 3\ndef of():\n    return 0\ndef by():\n    return B\n"),
+        Path("two.py"): ast.parse("from one import B as D\nimport one\ndef f():\n    x = one.A\n    return D\n"),
+        Path("three.py"): ast.parse("import one\nclass E:\n    x: int = one.C\n"),
+    }
+    assert depending_on(modules, Path("one.py"), 1) == {
+        (Path("one.py"), range(7, 8)),
+        (Path("two.py"), range(4, 5)),
+        (Path("two.py"), range(5, 6)),
+    }
+    assert depending_on(modules, Path("one.py"), 3) is None, "a class may use it wherever it is used"
 
 
 def test_the_header_of_a_block_is_not_the_block():

@@ -40,7 +40,11 @@ _ELSEWHERE = {
     "_runtime/event_calls.py": ("tests/runtime/test_events.py", "tests/runtime/test_troubles.py"),
     "_runtime/endings.py": ("tests/runtime/test_exits.py",),
     "_runtime/held_lease.py": ("tests/test_lease_holding.py", "tests/test_lease_losing.py", "tests/test_dropped.py"),
-    "_runtime/lease_end.py": ("tests/test_lease_serial.py", "tests/test_lease_ended_here.py", "tests/test_interrupts.py"),
+    "_runtime/lease_end.py": (
+        "tests/test_lease_serial.py",
+        "tests/test_lease_ended_here.py",
+        "tests/test_interrupts.py",
+    ),
     "_runtime/loss.py": ("tests/test_lease_losing.py", "tests/test_lease_ended_here.py"),
     "_runtime/owed_release.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/resetting.py": ("tests/test_lease_ended_here.py", "tests/aio/test_ended_here.py"),
@@ -69,6 +73,22 @@ _ELSEWHERE = {
     "aio/key_limiter.py": ("tests/aio/test_rate_steering.py", "tests/aio/test_rate_limiter.py"),
     "aio/acquiring.py": ("tests/test_blocks.py",),
     "cli/loss_log.py": ("tests/cli/test_run.py",),
+    "cli/cgroup.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "cli/columns.py": ("tests/cli/test_fitting.py", "tests/cli/test_queue_table.py", "tests/cli/test_commands.py"),
+    "cli/command_group.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "cli/deferred.py": ("tests/cli/test_imports.py", "tests/cli/test_parsing.py"),
+    "cli/exits.py": ("tests/cli/test_parsing.py", "tests/cli/test_run.py", "tests/cli/test_commands.py"),
+    "cli/lease.py": ("tests/cli/test_commands.py", "tests/cli/test_operators.py"),
+    "cli/lookup.py": ("tests/cli/test_commands.py", "tests/cli/test_operators.py"),
+    "cli/main.py": ("tests/cli/test_parsing.py", "tests/cli/test_abbreviations.py", "tests/cli/test_commands.py"),
+    "cli/nesting.py": ("tests/cli/test_run.py", "tests/cli/test_limit.py"),
+    "cli/operate.py": ("tests/cli/test_operators.py", "tests/cli/test_commands.py"),
+    "cli/processes.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "cli/release.py": ("tests/cli/test_commands.py",),
+    "cli/screen.py": ("tests/cli/test_waiting.py", "tests/cli/test_streams.py"),
+    "cli/setup.py": ("tests/cli/test_commands.py", "tests/cli/test_template.py"),
+    "cli/status.py": ("tests/cli/test_commands.py", "tests/cli/test_queue_table.py"),
+    "cli/terminal.py": ("tests/cli/test_waiting.py", "tests/cli/test_slot_wait.py"),
     "cli/asked_bucket.py": ("tests/cli/test_run.py",),
     "cli/config_file.py": ("tests/cli/test_defaults.py",),
     "cli/known_names.py": ("tests/cli/test_commands.py", "tests/cli/test_limit.py"),
@@ -105,11 +125,21 @@ options are tested with what they are options of."""
 
 def mirrored_tests(path: Path) -> tuple[str, ...]:
     """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
-    module = path.relative_to(PACKAGE)
-    layer = _FOLDERS.get(module.parent.as_posix(), str(module.parent).replace("_", "").replace(".", ""))
+    module, layer = path.relative_to(PACKAGE), _layer(path)
     folder = ROOT / "tests" / layer
     mirrored = [str(test.relative_to(ROOT)) for test in sorted(folder.glob(f"test_{module.stem.strip('_')}*.py"))]
     own = (*mirrored, *_ELSEWHERE.get(module.as_posix(), ()))
     if own or not layer:
         return own
     return (f"tests/{layer}",) if folder.exists() else (f"tests/test_{layer}.py",)
+
+
+def layer_tests(path: Path) -> tuple[str, ...]:
+    """The tests of a module's layer; none for a public module, which is of no layer."""
+    layer = _layer(path)
+    return (f"tests/{layer}",) if layer and (ROOT / "tests" / layer).exists() else ()
+
+
+def _layer(path: Path) -> str:
+    parent = path.relative_to(PACKAGE).parent
+    return _FOLDERS.get(parent.as_posix(), str(parent).replace("_", "").replace(".", ""))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.mutants.mirror import API_TESTS, mirrored_tests
+from tests.mutants.mirror import API_TESTS, layer_tests, mirrored_tests
 from tests.mutants.reach import Reach
 
 _OTHER_ENGINES: Final = ("ministack", "dynoxide")
@@ -24,11 +24,21 @@ def portions(path: Path, line: int, reach: Reach) -> Iterator[list[str]]:
     known = {test.partition("::")[0] for test in (*reach.seconds, *reach.left_out)}
     yield [test for test in seen if _is_of(test, own)]
     not_measured = [each for each in own if not any(_is_of(file, (each,)) for file in known)]
-    yield [*not_measured, "-k", " and ".join(f"not {engine}" for engine in _OTHER_ENGINES)] if not_measured else []
+    yield _whole(not_measured)
     left_out = [test for test in reach.left_out if not any(engine in test for engine in _OTHER_ENGINES)]
     yield [test for test in left_out if _is_of(test, own)]
     yield [test for test in seen if not _is_of(test, own)]
     yield [test for test in reach.unseen() if _is_of(test, (*own, *API_TESTS))]
+    others = [
+        each for each in layer_tests(path) if each not in own and not any(_is_of(file, (each,)) for file in known)
+    ]
+    yield _whole(others, but=own)
+
+
+def _whole(files: Sequence[str], *, but: Sequence[str] = ()) -> list[str]:
+    """All tests of these files and folders, on no other engine than the embedded one."""
+    ignored = [f"--ignore={each}" for each in but]
+    return [*files, *ignored, "-k", " and ".join(f"not {engine}" for engine in _OTHER_ENGINES)] if files else []
 
 
 def _is_of(test: str, files: Sequence[str]) -> bool:

@@ -2,7 +2,9 @@
 
 Invariants:
 
-- It never leaves out a test that runs the changed line. Lines outside of functions run at import, so all tests run them.
+- It never leaves out a test that runs the changed line. A line outside of functions runs at import. What depends on it is
+  seen where it gives a name a value, or is a function's header: the tests that run a line with that name, or the function,
+  count. Of any other such line, all tests do.
   What a fixture of a module or a session runs counts for each test of the module, or of all. What other processes run is
   not seen, so tests that start processes always count, as the last.
 - The tests are run once without any change, to see that; a change of the code or the tests makes it void.
@@ -19,7 +21,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,7 @@ class Reach:
 
     Attributes:
         root: The repository, or the copy of it, whose files `lines` names.
+        modules: Its modules as they were, by their paths in the repository.
         seconds: How long each test took.
         elsewhere: Tests that started processes, or failed; or files whose fixtures started some, or `*` for all of them.
         left_out: Tests that were there, and not chosen.
@@ -112,6 +115,7 @@ class Reach:
     """
 
     root: Path
+    modules: Mapping[Path, ast.Module]
     seconds: Mapping[str, float]
     elsewhere: frozenset[str]
     left_out: tuple[str, ...]
@@ -119,11 +123,15 @@ class Reach:
 
     def seen_at(self, path: Path, line: int) -> list[str]:
         """The tests that run this line of a file, given by its path in the repository: the quickest first."""
-        span = statement_around(ast.parse((self.root / path).read_text()), line)
-        if span is None:  # outside of functions
+        spans = depending_on(self.modules, path, line)
+        if spans is None:
             return self._in_order({_EVERY_TEST})
-        contexts = self.lines.contexts_by_lineno(str(self.root / path))
-        return self._in_order({context or _EVERY_TEST for number in span for context in contexts.get(number, ())})
+        found: set[str] = set()
+        for file in {file for file, _ in spans}:
+            contexts = self.lines.contexts_by_lineno(str(self.root / file))
+            numbers = {number for of, span in spans if of == file for number in span}
+            found |= {context or _EVERY_TEST for number in numbers for context in contexts.get(number, ())}
+        return self._in_order(found)
 
     def unseen(self) -> list[str]:
         """The tests that may run any line, as they start processes: the quickest first."""
@@ -138,6 +146,7 @@ class Reach:
         lines.update(other.lines, map_path=lambda name: name.replace(str(other.root), str(self.root), 1))
         return Reach(
             root=self.root,
+            modules=self.modules,
             seconds={**self.seconds, **other.seconds},
             elsewhere=self.elsewhere | other.elsewhere,
             left_out=(*self.left_out, *other.left_out),
@@ -183,11 +192,68 @@ def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
     lines.read()
     return Reach(
         root=root,
+        modules={path.relative_to(root): ast.parse(path.read_text()) for path in (root / "ddb_lease").rglob("*.py")},
         seconds=told["seconds"],
         elsewhere=frozenset(told["elsewhere"]),
         left_out=tuple(told["left_out"]),
         lines=lines,
     )
+
+
+def depending_on(modules: Mapping[Path, ast.Module], path: Path, line: int) -> set[tuple[Path, range]] | None:
+    """The spans of lines in functions whose run depends on a line; None if any may."""
+    span = statement_around(modules[path], line)
+    if span is not None:
+        return {(path, span)}
+    for node in ast.walk(modules[path]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= line < node.body[0].lineno:
+            return {(path, range(node.body[0].lineno, (node.end_lineno or line) + 1))}
+    found: set[tuple[Path, range]] = set()
+    names = _names_at(modules[path], line)
+    known: set[str] = set()
+    while names:
+        known |= names
+        more: set[str] = set()
+        for file, tree in modules.items():
+            for use in _uses(tree, names):
+                around = statement_around(tree, use)
+                given = _names_at(tree, use)
+                if around is not None:
+                    found.add((file, around))
+                elif given:
+                    more |= given
+                else:  # in a class, a decorator or the like
+                    return None
+        names = more - known
+    return found if known else None
+
+
+def _names_at(tree: ast.Module, line: int) -> set[str]:
+    """The names to which the module's own statement around this line gives a value; or that it imports."""
+    for node in tree.body:
+        if node.lineno <= line <= (node.end_lineno or node.lineno):
+            match node:
+                case ast.Assign(targets=targets):
+                    return {target.id for target in targets if isinstance(target, ast.Name)}
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    return {name}
+                case ast.ImportFrom(names=names):
+                    return {name.asname or name.name for name in names}
+                case _:
+                    return set()
+    return set()
+
+
+def _uses(tree: ast.Module, names: set[str]) -> Iterator[int]:
+    """The lines of a module in which one of these names is read."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) if name in names:
+                yield node.lineno
+            case ast.ImportFrom(names=imported) if any(each.name in names and each.asname for each in imported):
+                yield node.lineno
+            case _:
+                pass
 
 
 def statement_around(tree: ast.Module, line: int) -> range | None:
