@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import re
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -146,6 +147,27 @@ def test_counts_that_are_none_are_refused(wrong):
         lambda: RateLimiter("b", rate=1, burst=0 if wrong is None else wrong, **HERE),
     ):
         with pytest.raises(ConfigurationError):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (5, "must be a non-empty string, not 5"),
+        ("", "must be a non-empty string, not ''"),
+        (b"b", "must be a non-empty string, not b'b'"),
+        ("\ud800", "cannot be encoded as UTF-8"),
+        ("é" * 1025, "may have 2048 bytes, not 2050"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_and_shown(wrong, said):
+    for what, make in {
+        "a bucket's name": lambda: LeaseBucket(wrong, max_tokens=1, **HERE),
+        "a rate's name": lambda: RateLimiter(wrong, rate=1, **HERE),
+        "a window's name": lambda: SlidingWindow(wrong, max_tokens=1, period=60, **HERE),
+        "table": lambda: LeaseBucket("b", max_tokens=1, **HERE | {"table": wrong}),
+    }.items():
+        with pytest.raises(ConfigurationError, match=f"^{what}.*{re.escape(said)}"):
             make()
 
 

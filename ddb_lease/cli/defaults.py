@@ -29,8 +29,8 @@ PREFIX: Final = "DDB_LEASE_"
 ONLY_TYPED: Final = "only_typed"
 """The name of a parser's default: the options that a command takes from its command line only."""
 
-_NEVER: Final = frozenset({"yes", "bucket", "slot", "slots", "fence", "id", "held", "config", "html"})
-"""Of no command: what confirms, where to write, and the names of variables that mean something else."""
+_NEVER: Final = frozenset({"yes", "html", "slot"})
+"""Of no command: what confirms, where to write, and what a variable of a command's own means."""
 
 _OTHERS: Final = frozenset({"BUCKET", "SLOT", "SLOTS", "FENCE", "ID", "HELD", "CONFIG", "LOCAL_DIR", "WIRE"})
 """Without the prefix: variables that no option has. The command has the first ones, the library the last."""
