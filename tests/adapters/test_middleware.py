@@ -395,3 +395,17 @@ def test_no_message_shows_a_request(make, by):
             by.around(limiter, **settings)(x_api_key=secret)
         assert secret not in str(raised.value)
         assert len(str(raised.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        (-1, "a whole number from 0 up, not -1"),
+        ({"permits": 1.5}, "a whole number from 0 up, not 1.5"),
+        ({"permits": ["secret"]}, "a whole number from 0 up, not a list"),
+        (["secret"], "one for each limit, not a list"),
+    ],
+)
+def test_what_is_no_cost_is_shown_if_it_is_a_number_and_else_only_its_kind(make, by, cost, said):
+    with pytest.raises(ConfigurationError, match=f"cost must be .*{said}$"):
+        by.around(make(rate=5).real, cost=lambda request: cost)()

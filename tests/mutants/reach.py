@@ -139,6 +139,10 @@ class Reach:
             (test for test in self.seconds if self._counts_in(test, self.elsewhere)), key=self.seconds.__getitem__
         )
 
+    def passed(self, test: str) -> bool:
+        """Whether this test is known to pass without any change."""
+        return test in self.seconds and test not in self.elsewhere
+
     def joined(self, other: Reach) -> Reach:
         """This, and what other tests ran in another copy of the same code."""
         lines = coverage.CoverageData(no_disk=True)
