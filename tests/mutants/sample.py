@@ -35,7 +35,7 @@ from tests.mutants.mirror import API_TESTS
 from tests.mutants.mutant import PACKAGE, ROOT
 from tests.mutants.portions import portions
 from tests.mutants.reach import Reach, measure
-from tests.mutants.trial import Copy, Trial, Verdict, in_copies
+from tests.mutants.trial import ROOT_TESTS, Copy, Trial, Verdict, in_copies
 
 SEED = 2026
 COUNT = 200
@@ -49,8 +49,12 @@ _FAILURES = 2
 _IN_ONE_PROCESS = "not ministack and not dynoxide and not embedded"
 """On the simulator's DynamoDB, which shares the tests' process."""
 
-_LAYERS = ("tests/protocol", "tests/state", "tests/dynamodb", "tests/runtime")
-"""The tests of the layers below the operations: what of them runs a line is seen, as it is of the tests of the API."""
+_OTHERS = (
+    *("tests/protocol", "tests/state", "tests/dynamodb", "tests/runtime"),
+    *(test for test in ROOT_TESTS if test not in API_TESTS),
+)
+"""The tests of the layers below the operations, and of what is not the core of the API: what of them runs a line is seen,
+as it is of the API's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +170,12 @@ def _is_code(source: str) -> bool:
 
 
 def _measure(copies: Sequence[Copy], folder: Path) -> Reach:
-    """Which tests run which lines, those of the API and those of the layers; in two copies at once, if there are two."""
+    """Which tests run which lines, those of the API and the others; in two copies at once, if there are two."""
 
     def one(copy: Copy, tests: Sequence[str]) -> Reach:
         return measure(copy.root, folder / tests[0].replace("/", "-"), [*tests, "-k", _IN_ONE_PROCESS])
 
-    first, second = (reach for _, reach in in_copies(copies[:2], [API_TESTS, _LAYERS], one))
+    first, second = (reach for _, reach in in_copies(copies[:2], [API_TESTS, _OTHERS], one))
     return first.joined(second)
 
 
