@@ -12,6 +12,7 @@ from tests.mutants.document import DOCUMENT, document
 from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT, Mutant
 from tests.mutants.portions import portions
+from tests.mutants.progress import Progress
 from tests.mutants.reach import Reach, depending_on, measure, statement_around
 from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
@@ -286,6 +287,31 @@ def test_what_two_runs_have_seen_can_be_joined(reach, tmp_path):
         "tests/test_package.py::test_small",
         "tests/test_elsewhere.py::test_small",
     }
+
+
+def test_what_was_seen_is_read_again_and_not_run_again(reach, tmp_path):
+    seen = tmp_path / "seen"
+    measure(reach.root, seen, ["tests/test_package.py"])
+    path = Path("ddb_lease/package.py")
+    again = measure(reach.root, seen, ["tests/test_that_is_none.py"])
+    assert again.seen_at(path, 5) == reach.seen_at(path, 5) != []
+
+
+def test_a_sample_goes_on_where_it_was_until_the_code_or_the_tests_change(tmp_path):
+    code, folder = tmp_path / "code", tmp_path / "kept"
+    (code / "ddb_lease").mkdir(parents=True)
+    (code / "ddb_lease" / "one.py").write_text("A = 1")
+    progress = Progress("7-20", root=code, folder=folder)
+    progress.note(3, verdict="noticed", by="a test")
+    progress.note(1, verdict="SURVIVED", by="")
+    (progress.copies() / "0").mkdir()
+    again = Progress("7-20", root=code, folder=folder)
+    assert again.results() == {3: {"verdict": "noticed", "by": "a test"}, 1: {"verdict": "SURVIVED", "by": ""}}
+    assert list(again.copies().iterdir()) == []
+    assert Progress("8-20", root=code, folder=folder).results() == {}
+    (code / "ddb_lease" / "one.py").write_text("A = 2")
+    assert Progress("7-20", root=code, folder=folder).results() == {}
+    assert not again.folder.exists()
 
 
 def test_a_change_is_tried_on_its_modules_tests_first_and_then_on_the_others_that_run_its_line(reach, monkeypatch):

@@ -92,7 +92,12 @@ class Recorder:
             self._elsewhere.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        told = {"seconds": self._seconds, "elsewhere": sorted(self._elsewhere), "left_out": self._left_out}
+        told = {
+            "root": str(Path.cwd()),
+            "seconds": self._seconds,
+            "elsewhere": sorted(self._elsewhere),
+            "left_out": self._left_out,
+        }
         (self._folder / "tests.json").write_text(json.dumps(told))
 
 
@@ -169,8 +174,32 @@ class Reach:
 
 
 def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
-    """Run these tests in a copy of the repository, and read what they ran; `folder` is for what is written meanwhile."""
+    """Run these tests in a copy of the repository, and read what they ran.
+
+    Args:
+        root: The copy.
+        folder: Where that is written; what is there already is read, and nothing is run.
+        tests: The tests, as pytest's arguments.
+    """
     folder.mkdir(exist_ok=True)
+    done = folder / "done"
+    if not done.exists():
+        _run(root, folder, tests)
+        done.touch()
+    told = json.loads((folder / "tests.json").read_text())
+    lines = coverage.CoverageData(str(folder / "lines"))
+    lines.read()
+    return Reach(
+        root=Path(told["root"]),
+        modules={path.relative_to(root): ast.parse(path.read_text()) for path in (root / "ddb_lease").rglob("*.py")},
+        seconds=told["seconds"],
+        elsewhere=frozenset(told["elsewhere"]),
+        left_out=tuple(told["left_out"]),
+        lines=lines,
+    )
+
+
+def _run(root: Path, folder: Path, tests: Sequence[str]) -> None:
     settings = folder / "coverage.ini"
     settings.write_text(f"[run]\nsource = {root / 'ddb_lease'}\ndata_file = {folder / 'lines'}\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DDB_LEASE_"))}
@@ -191,17 +220,6 @@ def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
     )
     if run.returncode not in {0, 1}:  # a test may fail, as coverage slows it down
         raise RuntimeError(f"the tests could not be run:\n{run.stdout[-2_000:]}")
-    told = json.loads((folder / "tests.json").read_text())
-    lines = coverage.CoverageData(str(folder / "lines"))
-    lines.read()
-    return Reach(
-        root=root,
-        modules={path.relative_to(root): ast.parse(path.read_text()) for path in (root / "ddb_lease").rglob("*.py")},
-        seconds=told["seconds"],
-        elsewhere=frozenset(told["elsewhere"]),
-        left_out=tuple(told["left_out"]),
-        lines=lines,
-    )
 
 
 def depending_on(modules: Mapping[Path, ast.Module], path: Path, line: int) -> set[tuple[Path, range]] | None:

@@ -6,6 +6,7 @@ Invariants:
   constants. A place is drawn first, and then one of the changes that are possible there, so that places where many
   are possible count no more than others.
 - A change counts as noticed only if the test that fails does so twice, and passes without it.
+- A sample that was interrupted goes on where it was, if neither code nor tests have changed since.
 - Log lines, and the words of errors and of the command line's help, are for people, and types are for the type checker:
   they are not changed.
 """
@@ -16,12 +17,10 @@ import argparse
 import ast
 import difflib
 import os
+import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -34,6 +33,7 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 from tests.mutants.mirror import API_TESTS
 from tests.mutants.mutant import PACKAGE, ROOT
 from tests.mutants.portions import portions
+from tests.mutants.progress import Progress
 from tests.mutants.reach import Reach, measure
 from tests.mutants.trial import ROOT_TESTS, Copy, Trial, Verdict, in_copies
 
@@ -92,11 +92,15 @@ def main() -> int:
         for change in changes:
             print(f"{change}\n{change.diff()}")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        copies = [Copy(Path(folder) / str(n)) for n in range(max(1, options.workers))]
+    progress = Progress("-".join([str(options.seed), str(options.count), *options.words]).replace("/", "_"))
+    folder = progress.copies()
+    try:
+        copies = [Copy(folder / str(n)) for n in range(max(1, options.workers))]
         print("first, which tests run which lines ...", flush=True)
-        reach = _measure(copies, Path(folder))
-        return _try_all(copies, changes, reach, seed=options.seed)
+        reach = _measure(copies, progress.folder)
+        return _try_all(copies, changes, reach, progress, seed=options.seed)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sample(words: Sequence[str], *, seed: int, count: int) -> list[Change]:
@@ -210,22 +214,33 @@ def _notices(copy: Copy, change: Change, test: str, reach: Reach) -> bool:
     return reach.passed(test) or copy.run([test]).verdict is Verdict.SURVIVED
 
 
-def _try_all(copies: Sequence[Copy], changes: Sequence[Change], reach: Reach, *, seed: int) -> int:
-    began = time.monotonic()
-    survivors = tried = 0
+def _try_all(copies: Sequence[Copy], changes: Sequence[Change], reach: Reach, progress: Progress, *, seed: int) -> int:
+    tried = survivors = 0
+
+    def tell(change: Change, verdict: str, by: str) -> None:
+        nonlocal tried, survivors
+        tried += 1
+        print(f"{tried:>4} of {len(changes)}  {verdict:<9} {change}  {by}", flush=True)
+        if verdict == Verdict.SURVIVED.value:
+            survivors += 1
+            print(change.diff(), flush=True)
+
+    def try_at(copy: Copy, place: int) -> Trial:
+        return try_one(copy, changes[place], reach)
+
+    before = progress.results()
+    for place, told in before.items():
+        tell(changes[place], told["verdict"], told["by"])
     try:
-        for change, trial in in_copies(copies, changes, partial(try_one, reach=reach)):
-            tried += 1
-            word = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
+        for place, trial in in_copies(copies, [n for n in range(len(changes)) if n not in before], try_at):
+            verdict = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
             by = trial.failed[0] if trial.failed else ""
-            print(f"{tried:>4} of {len(changes)}  {word:<9} {change}  {by}", flush=True)
-            if trial.verdict is Verdict.SURVIVED:
-                survivors += 1
-                print(change.diff(), flush=True)
+            progress.note(place, verdict=verdict, by=by)
+            tell(changes[place], verdict, by)
     finally:  # also of a sample that somebody interrupts: those under trial then are the slow ones, and not counted
         if tried:
-            share, took = (tried - survivors) / tried, time.monotonic() - began
-            print(f"seed {seed}: {tried - survivors} of {tried} noticed ({share:.0%}), in {took:.0f} s", flush=True)
+            share = (tried - survivors) / tried
+            print(f"seed {seed}: {tried - survivors} of {tried} noticed ({share:.0%})", flush=True)
     return 1 if survivors else 0
 
 
