@@ -52,7 +52,7 @@ def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(environmen
     environment.clock.pass_time(5)
     bucket.tap.inject(Renew, before=lambda _: environment.clock.pass_time(2))
     lease.renew()
-    assert lease.remaining == pytest.approx(30 - lease._held.end.release.margin - 2, abs=0.1)
+    assert lease.remaining == pytest.approx(30 - lease._held.end.release.grant.margin - 2, abs=0.1)
 
 
 def test_a_second_release_says_no_and_sends_nothing(bucket, lease):
@@ -519,7 +519,10 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(env
         bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
     lease = bucket.acquire()
     assert lease.held
-    assert lease.remaining + lease._held.end.release.margin <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
+    assert (
+        lease.remaining + lease._held.end.release.grant.margin
+        <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
+    )
 
 
 def test_a_claim_is_not_handed_out_in_doubt_even_if_the_bounds_are_narrow(environment):

@@ -301,7 +301,7 @@ def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
     clean_up, lock = loss.clean_up, loss._lock
 
     class Returning:
-        """The lease's lock: as the clean-up takes it, the callback has just returned."""
+        """The loss's lock: as the clean-up takes it, the callback has just returned."""
 
         def __enter__(self):
             if after_the_loss:

@@ -123,7 +123,7 @@ class BucketCore:
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
-        owed: Those whose release has begun and is not answered, by id.
+        owed: Those whose release has begun and is not settled, by id.
         before_exit: Called at the interpreter's exit with the deadline, before anything is released; None for nothing.
     """
 

@@ -102,7 +102,6 @@ class LeaseEnd:
     ) -> None:
         self.release = OwedRelease(
             grant=grant,
-            margin=grant.margin,
             longest_seconds=max(grant.lease_ms, grant.hold_ms) / 1000,
             keeps_closed=grant.hold_ms > 0,
         )
@@ -154,18 +153,12 @@ class LeaseEnd:
             self.release.begin(self._context.state.time.steady())
             owed[self._grant.lease_id] = self._scheduled
 
-    def send(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> bool:
-        """Send the release on this thread; returns whether it ended the lease on any slot.
+    def sending(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> Operation[bool]:
+        """The release, as an operation to drive; it returns whether it ended the lease on any slot.
 
         Raises:
             StoreError: Not all slots' releases were answered.
         """
-        operation = self.sending(tries=tries, seconds=seconds)
-        observe = None if self._events is None else self._events.observe
-        return self._context.driver.run(operation, self._context.runtime.wakeup(), observe=observe)
-
-    def sending(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> Operation[bool]:
-        """The release as an operation to drive; `send` drives it on this thread."""
         state, grant, release = self._context.state, self._grant, self.release
         outcomes = yield from send_release(
             state,
@@ -184,13 +177,15 @@ class LeaseEnd:
                 state.hints.released(outcome.slot, fence=grant.fence, now=state.time.steady())
         if not release.answered:
             require_answers(outcomes, lease_id=grant.lease_id)
-        return release.freed
+        return any(outcome.ended for outcome in outcomes)  # of this sending: another may be noted meanwhile
 
     def send_quietly(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> None:
         """Send the release on this thread; if that does not settle it, it will be sent again."""
         self.owe()
+        sending = self.sending(tries=tries, seconds=seconds)
+        observe = None if self._events is None else self._events.observe
         try:
-            self.send(tries=tries, seconds=seconds)
+            self._context.driver.run(sending, self._context.runtime.wakeup(), observe=observe)
         except StoreError as error:
             _log.info("not released yet, and expires otherwise: %s", error)
         self.finish()

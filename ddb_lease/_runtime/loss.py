@@ -139,7 +139,10 @@ class Loss:
             tell(LOST_TEXT, lease_id, slots_text(self._grant.slots), reason, why and f": {why}")
 
     def clean_up(self) -> None:
-        """Release what may still carry our lease id: once the callback has returned, if the lease was lost."""
+        """What is due when the lease is not held: send its release, which is owed, or which its loss has left open.
+
+        If the lease was lost, only once the callback has returned.
+        """
         unfinished = self._unfinished
         ended_by_us = self._belief.state is State.RELEASED or self._is_being_released()
         if unfinished is not None and unfinished.over() and self._callback_over() and not ended_by_us:

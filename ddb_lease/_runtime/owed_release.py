@@ -2,10 +2,11 @@
 
 Invariants:
 
-- It decides, and does nothing: time, chance and answers are passed in.
-- It is settled when each slot's release was answered, and the claim itself cannot be carried out any more.
+- It sends nothing: time, chance and answers are passed in.
+- It is settled when each slot's release was answered, and the claim itself cannot be carried out any more; or when
+  there is nothing to release.
 - It is due again until it is settled, or until the lease has certainly expired: every renewal was sent before the
-  release began, and set the expiry ahead by so much at most.
+  release began, and set the expiry ahead by so much at most. One that the service refuses for good is due then.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ class OwedRelease:
 
     Attributes:
         grant: The lease.
-        margin: Seconds between the lease's deadline and its expiry in the table.
         longest_seconds: How far ahead of its sending a renewal may have set the expiry, at most.
         keeps_closed: Whether the slots stay closed until `Grant.closed_until`, if the lease ends before.
         may_land: Whether the claim itself may still be carried out: its answer was not awaited.
-        due_at: When to send the release, or send it again, on the steady clock; infinite for never.
+        due_at: When to send the release, or send it again, or to see whether what it waits for is over, on the steady
+            clock; infinite for never. Whoever has a reason sets it.
         tries: How often it was sent.
         answered: Whether each slot's release was answered.
         refused: Whether the service refused one for good.
@@ -51,7 +52,6 @@ class OwedRelease:
     """
 
     grant: Grant
-    margin: float
     longest_seconds: float
     keeps_closed: bool
     may_land: bool = False
@@ -66,7 +66,7 @@ class OwedRelease:
 
     def begin(self, now: float) -> None:
         """It is owed from here on."""
-        self._until = now + self.longest_seconds + self.margin + _CERTAINLY_SECONDS
+        self._until = now + self.longest_seconds + self.grant.margin + _CERTAINLY_SECONDS
 
     def has_expired(self, now: float) -> bool:
         """Whether the lease has certainly expired: nothing is owed any more."""
@@ -92,7 +92,8 @@ class OwedRelease:
         """It was sent to the end: settle it, or say when it is due again."""
         self.tries += 1
         self.freed = any(outcome.ended for outcome in outcomes)
-        self._unclaimed = self._unclaimed or self.freed
+        if self.freed:
+            self._unclaimed = True
         self.answered = len(outcomes) == len(self.grant.slots) and all(outcome.known for outcome in outcomes)
         if self.answered:
             answers = [outcome.answer for outcome in outcomes]

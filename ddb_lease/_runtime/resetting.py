@@ -1,7 +1,8 @@
 """Ending every lease of a bucket: which there are, and which of them this process holds.
 
-Invariants: the holders of all that this process holds are told before anything is sent. If the reset is interrupted, or
-fails for one lease, the others whose holders were told are released all the same.
+Invariants: no release of what this process holds keeps a slot closed any more before any holder is told, and all
+holders are told before anything is sent. If the reset is interrupted, or fails for one lease, the others whose holders
+were told are released all the same.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ def resetting(core: BucketCore, status: BucketStatus, *, here: object) -> Iterat
         status: What was found in the table.
         here: The thread or task that resets it.
     """
-    found = [_found(core, lease_id, leases, here=here) for lease_id, leases in _by_id(status).items()]
+    by_id = _by_id(status)
+    ours = {lease_id: held for lease_id in by_id if (held := core.ours(lease_id)) is not None}
+    for held in ours.values():  # before any holder is told: one may release another lease of its own
+        held.end.release.leave_open()
+    found = [_found(lease_id, leases, ours.get(lease_id), here=here) for lease_id, leases in by_id.items()]
     try:
         yield found
     except BaseException:
@@ -75,10 +80,7 @@ def _by_id(status: BucketStatus) -> dict[str, list[LeaseInfo]]:
     return found
 
 
-def _found(core: BucketCore, lease_id: str, leases: list[LeaseInfo], *, here: object) -> FoundLease:
-    held = core.ours(lease_id)
-    if held is not None:
-        held.end.release.leave_open()
+def _found(lease_id: str, leases: list[LeaseInfo], held: HeldLease | None, *, here: object) -> FoundLease:
     return FoundLease(
         lease_id=lease_id,
         # Go by the slots that carry it, not by what its id says: an id made by another program may say anything.

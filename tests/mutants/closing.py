@@ -61,10 +61,13 @@ CLOSING = Chapter(
         Mutant(
             name="a reset opens what its own process holds",
             module="_runtime/resetting.py",
-            target="_found",
+            target="resetting",
             code="held.end.release.leave_open()",
             without="pass",
-            noticed_by=(f"{_TESTS}test_a_reset_opens_what_this_process_holds",),
+            noticed_by=(
+                f"{_TESTS}test_a_reset_opens_what_this_process_holds",
+                f"{_TESTS}test_a_reset_opens_all_before_any_holder_is_told",
+            ),
         ),
         Mutant(
             name="revoking a lease of nobody's opens its slot",

@@ -143,6 +143,20 @@ def test_a_reset_opens_what_this_process_holds(environment, table):
     assert leases_in(table) == {}
 
 
+def test_a_reset_opens_all_before_any_holder_is_told(environment, table):
+    bucket = environment.bucket(max_tokens=2)
+    leases = []
+    told = [
+        lambda _: leases[1]._held.release(),
+        lambda _: leases[0]._held.release(),
+    ]  # whichever is told first ends the other
+    leases += [bucket.acquire(5, hold_at_least=200, on_lost=each) for each in told]
+    heartbeats = bucket._core._lease_context().heartbeats
+    heartbeats.call_back = lambda job, **_: job()  # at once, before the next one is told
+    bucket.reset()
+    assert leases_in(table) == {}
+
+
 def test_several_slots_are_closed_together(environment, table):
     bucket, other = two(environment, max_tokens=3)
     lease = bucket.acquire(5, count=2, hold_at_least=100)

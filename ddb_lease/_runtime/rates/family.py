@@ -140,15 +140,18 @@ class Family:
         deadline = math.inf if seconds is None else began + seconds
         call = Call(members=tuple(members), began=began, deadline=deadline, patient=patient)
         try:
-            try:
-                call.join()
-                yield call
-            finally:
-                call.leave()
-        except BaseException:  # interrupted, perhaps as the block or its end ended: nobody gets its reservation
+            call.join()
+            yield call
+        except BaseException:  # it got nothing, or was interrupted as the block ended: nobody gets its reservation
             call.handed_over = False
-            call.leave()
             raise
+        finally:
+            try:
+                call.leave()
+            except BaseException:  # interrupted: as above, once more
+                call.handed_over = False
+                call.leave()
+                raise
 
     def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
         """What to drive, one after the other, until one of them ends the call: see `Step.ends`.
