@@ -169,6 +169,8 @@ class LeaseEnd:
             deadline=state.time.steady() + seconds,
             closed_until=grant.closed_until if release.keeps_closed else 0,
         )
+        # Of this sending: another may be noted meanwhile. No generator, whose end would swallow an interrupt.
+        freed = [outcome.slot for outcome in outcomes if outcome.ended]
         release.note(outcomes, state.time.steady(), chance=state.chance)
         for outcome in outcomes:
             if outcome.closed:
@@ -177,7 +179,7 @@ class LeaseEnd:
                 state.hints.released(outcome.slot, fence=grant.fence, now=state.time.steady())
         if not release.answered:
             require_answers(outcomes, lease_id=grant.lease_id)
-        return any(outcome.ended for outcome in outcomes)  # of this sending: another may be noted meanwhile
+        return bool(freed)
 
     def send_quietly(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> None:
         """Send the release on this thread; if that does not settle it, it will be sent again."""

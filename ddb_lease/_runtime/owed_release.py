@@ -91,7 +91,7 @@ class OwedRelease:
     def note(self, outcomes: Sequence[SlotRelease], now: float, *, chance: Random) -> None:
         """It was sent to the end: settle it, or say when it is due again."""
         self.tries += 1
-        self.freed = any(outcome.ended for outcome in outcomes)
+        self.freed = bool([outcome for outcome in outcomes if outcome.ended])  # as in `LeaseEnd.sending`
         if self.freed:
             self._unclaimed = True
         self.answered = len(outcomes) == len(self.grant.slots) and all(outcome.known for outcome in outcomes)
