@@ -21,14 +21,10 @@ from ddb_lease._runtime.leadership import ASIDE_SECONDS, STAND_SECONDS, require_
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection
 from ddb_lease.cli.asked_bucket import asked_bucket
+from ddb_lease.cli.interrupted import Interrupted
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
-from ddb_lease.cli.run import (
-    Interrupted,
-    LeasedRun,
-    Signals,
-    check_command,
-)
+from ddb_lease.cli.run import LeasedRun, Signals, check_command
 from ddb_lease.cli.settings_notice import SettingsNotice
 from ddb_lease.cli.slot_wait import Places, SlotWait
 from ddb_lease.cli.streams import say

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ddb_lease.cli import completion, defaults, exits, formatting, parsing, streams
 from ddb_lease.cli.conform import command as conform
+from ddb_lease.cli.interrupted import signal_behind
 from ddb_lease.cli.options import lead, lease, limit, operate, rate, run, setup, status, template, where
 from ddb_lease.cli.seeing import commands as seeing
 from ddb_lease.errors import LeaseError, UnknownBucket
@@ -81,19 +82,25 @@ def _execute(arguments: Sequence[str]) -> int:
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(options.verbose, 2))]
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
-    except LeaseError as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - it is told, with all of it in the log
+        return _tell(error, options)
+
+
+def _tell(error: BaseException, options: argparse.Namespace) -> int:
+    """Tell why a command has failed; returns the exit code."""
+    signum = signal_behind(error)
+    if signum is not None:
+        return 128 + signum
+    if isinstance(error, LeaseError):
         streams.say(_one_line(error) + defaults.origin_of(error, options) + _name_hint(error, options))
         return exits.code_for(error)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except streams.OutputLost as error:
+    if isinstance(error, streams.OutputLost):
         if error.is_told:
             streams.say(_one_line(error))
         return error.exit_code
-    except Exception as error:
-        logging.getLogger("ddb_lease").debug("defect", exc_info=True)
-        streams.say(f"a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)")
-        return exits.DEFECT
+    logging.getLogger("ddb_lease").debug("defect", exc_info=error)
+    streams.say(f"a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)")
+    return exits.DEFECT
 
 
 def _name_hint(error: LeaseError, options: argparse.Namespace) -> str:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from ddb_lease.cli import connection, formatting, lookup, nesting
 from ddb_lease.cli.asked_bucket import asked_bucket
+from ddb_lease.cli.interrupted import Interrupted
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
 from ddb_lease.cli.settings_notice import SettingsNotice
@@ -47,14 +48,6 @@ FEED_SECONDS: Final = 1.0
 _log = logging.getLogger("ddb_lease")
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-
-
-class Interrupted(BaseException):
-    """A signal that ends us before the command runs. Not an Exception: only clean-up code may catch it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 def execute(options: argparse.Namespace) -> int:
