@@ -179,8 +179,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds, the
                 other holders, and the place in an ordered bucket's queue, as the last look showed them; it sends
                 nothing for that.
-            StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
+            StoreUnavailable: The service did not answer until the timeout, or so late that the lease was given back;
+                without a timeout, it has never answered in 20 s. Nothing is held; a slot that an unanswered request
+                took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
             ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
                 is too short for this client's margin. Nothing is held.
@@ -230,8 +231,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Else as in
-                `acquire`.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each, or too late. Else
+                as in `acquire`.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 

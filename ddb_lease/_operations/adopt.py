@@ -19,7 +19,7 @@ from ddb_lease._operations.slot_writes import CLEAN_UP_TRIES, SlotWrites
 from ddb_lease._operations.sync_time import make_certain
 from ddb_lease._protocol.messages import Look, Pause, Refused, Seen
 from ddb_lease._protocol.offers import Offer
-from ddb_lease._protocol.outcomes import Busy, LostRace, Unavailable, failure_of, reason_text
+from ddb_lease._protocol.outcomes import Busy, GivenBack, Unavailable, failure_of, reason_text
 from ddb_lease._protocol.records import Claimant, Grant
 from ddb_lease._protocol.retry import BUSY_SECONDS, Operation, full_jitter
 from ddb_lease._protocol.steps import AdoptLease
@@ -60,7 +60,7 @@ def adopt(writes: SlotWrites, offer: Offer) -> Operation[Grant]:
                 step = replace(step, fence=max(step.fence, found))
                 if state.time.steady() >= writes.deadline:
                     raise StoreUnavailable(_failed(offer, "the table refuses it time and again"))
-            case LostRace():
+            case GivenBack():
                 raise StoreUnavailable(_failed(offer, "it was answered too late, and is given back"))
             case Busy() | Unavailable():
                 # What may have been adopted was released: another try would find it so.

@@ -34,7 +34,7 @@ from ddb_lease._protocol.messages import (
     Retire,
     Take,
 )
-from ddb_lease._protocol.outcomes import Failure, LostRace, failure_of
+from ddb_lease._protocol.outcomes import Busy, Failure, GivenBack, Unavailable, failure_of
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.steps import (
@@ -95,7 +95,7 @@ class SlotWrites:
 
     def win(  # noqa: C901 - from the time that it needs to its verification: a function of its own costs each claim
         self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease
-    ) -> Operation[Grant | Refused | Failure]:
+    ) -> Operation[Grant | Refused | GivenBack | Busy | Unavailable]:
         """Lease one slot, or several together; or adopt a lease of one or several.
 
         Returns:
@@ -144,7 +144,7 @@ class SlotWrites:
         if won or uncertain:
             yield from self.abandon(grant)
         self.open_grants.remove(grant)
-        return LostRace() if won else failure_of(answer)
+        return GivenBack() if won else failure_of(answer)
 
     def abandon(self, grant: Grant) -> Operation[None]:
         """Release a grant that may be leased; what this cannot reach dies by expiry."""

@@ -32,6 +32,11 @@ class LostRace:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A slot was won, but too late to rely on the lease, or with the time in doubt: it is given back."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutOfTurn:
     """Other waiters of this process are ahead of us: they look, we sleep."""
 
@@ -103,7 +108,7 @@ class Unavailable:
     raised_here: bool = False
 
 
-Failure: TypeAlias = LostRace | Busy | Unavailable
+Failure: TypeAlias = LostRace | GivenBack | Busy | Unavailable
 """Why one write brought nothing. Another try may."""
 
 Outcome: TypeAlias = Grant | Full | OutOfTurn | GaveWay | Failure

@@ -32,6 +32,7 @@ from ddb_lease._protocol.outcomes import (
     Denied,
     Full,
     GaveWay,
+    GivenBack,
     LostRace,
     Outcome,
     OutOfTurn,
@@ -258,7 +259,7 @@ def acquiring(
                 return False
             case Full() | OutOfTurn() | GaveWay():
                 return patient
-            case LostRace() | Busy() | Unavailable():
+            case LostRace() | GivenBack() | Busy() | Unavailable():
                 return not give_up(outcome)
 
     return RetryPolicy(
@@ -329,7 +330,7 @@ class _OutcomePause:
                 return outcome.seconds
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
-            case LostRace():
+            case LostRace() | GivenBack():
                 bounds = CONTENDED_SECONDS
             case Unavailable():
                 bounds = UNAVAILABLE_SECONDS

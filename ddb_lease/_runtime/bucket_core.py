@@ -29,7 +29,7 @@ from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.closing import is_closed_id
-from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
+from ddb_lease._protocol.outcomes import Busy, GivenBack, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.queueing import Standing
 from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation
@@ -286,12 +286,13 @@ class BucketCore:
         """What an acquire won; None if nothing came free in time. If this raises, the caller abandons the acquire.
 
         Raises:
-            StoreUnavailable: The service did not answer.
+            StoreUnavailable: The service did not answer, or too late.
             ConfigurationError: The bucket was closed meanwhile.
         """
         if isinstance(outcome, (Busy, Unavailable)):
-            said = f"no {self.state.words.part} of {self.state.called}"
-            raise StoreUnavailable(f"{said}: {reason_text(outcome.cause)}") from outcome.cause
+            raise self._nothing_won(reason_text(outcome.cause)) from outcome.cause
+        if isinstance(outcome, GivenBack):  # it was free: to say that it is full would be false
+            raise self._nothing_won("one was won too late to rely on it, and is given back")
         if not isinstance(outcome, Grant):
             return None
         if self.state.closed:  # closed while we waited
@@ -451,6 +452,9 @@ class BucketCore:
             raise self._unknown() from None  # with the table, which operations do not know
         self.state.settings_changed()
         return result
+
+    def _nothing_won(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(f"no {self.state.words.part} of {self.state.called}: {why}")
 
     def _unknown(self) -> UnknownBucket:
         return UnknownBucket(

@@ -215,8 +215,9 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
 
         Raises:
             AcquireTimeout: Nothing came free in time. Nothing is held.
-            StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
+            StoreUnavailable: The service did not answer until the timeout, or so late that the lease was given back;
+                without a timeout, it has never answered in 20 s. Nothing is held; a slot that an unanswered request
+                took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
             ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
                 is too short for this client's margin. Nothing is held.
@@ -251,8 +252,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Else as in
-                `acquire`.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each, or too late. Else
+                as in `acquire`.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 

@@ -154,9 +154,18 @@ def test_an_acquisition_answered_after_its_own_deadline_is_never_returned(enviro
     for _ in range(before):
         bucket.status()
     bucket.tap.inject(kind, commits=True, after=lambda _: environment.clock.pass_time(29))
-    with pytest.raises(AcquireTimeout):
+    with pytest.raises(StoreUnavailable, match="no slot of bucket .*: one was won too late to rely on it"):
         bucket.acquire(timeout=1)
     assert leases_in(table) == {}
+
+
+def test_where_a_slot_was_won_too_late_a_try_goes_on(environment, table):
+    bucket = environment.bucket(max_tokens=1, lease_seconds=8)
+    bucket.tap.inject(Claim, commits=True, after=lambda _: environment.clock.pass_time(7.9))
+    lease = bucket.try_acquire()
+    assert lease.held
+    assert leases_in(table) == {0: lease.id}
+    assert bucket.tap.count()["Claim"] == 2
 
 
 @COMMITTED

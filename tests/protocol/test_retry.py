@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ddb_lease._protocol import retry
 from ddb_lease._protocol.messages import Done, Look, Pause, Refused, Rejected, Unknown
-from ddb_lease._protocol.outcomes import Busy, Full, GaveWay, LostRace, OutOfTurn, Unavailable
+from ddb_lease._protocol.outcomes import Busy, Full, GaveWay, GivenBack, LostRace, OutOfTurn, Unavailable
 from ddb_lease._protocol.retry import (
     BUSY_SECONDS,
     CONTENDED_SECONDS,
@@ -230,7 +230,15 @@ def test_a_deadline_that_has_passed_allows_one_try():
 # Acquiring.
 
 GRANT = object()  # any result that is no reason to try again
-AGAIN = [Full(expires_in=None), OutOfTurn(), GaveWay(0.5), LostRace(), Busy(cause=TROUBLE), Unavailable(cause=TROUBLE)]
+AGAIN = [
+    Full(expires_in=None),
+    OutOfTurn(),
+    GaveWay(0.5),
+    LostRace(),
+    GivenBack(),
+    Busy(cause=TROUBLE),
+    Unavailable(cause=TROUBLE),
+]
 
 
 @pytest.mark.parametrize("outcome", AGAIN, ids=lambda o: type(o).__name__)
@@ -285,10 +293,11 @@ def test_a_full_bucket_is_never_given_up():
     ("outcome", "bounds"),
     [
         (LostRace(), CONTENDED_SECONDS),
+        (GivenBack(), CONTENDED_SECONDS),
         (Busy(cause=TROUBLE), BUSY_SECONDS),
         (Unavailable(cause=TROUBLE), UNAVAILABLE_SECONDS),
     ],
-    ids=["contended", "busy", "unavailable"],
+    ids=["contended", "given back", "busy", "unavailable"],
 )
 @REPEATABLE
 @given(seed=st.integers(0, 1000))
