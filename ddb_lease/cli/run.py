@@ -20,6 +20,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, formatting, lookup, nesting
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.interrupted import Interrupted
@@ -57,7 +58,6 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
     if options.skip_if_full:
         _require_no_code(options)
-        options.timeout = 0.0 if options.timeout is None else options.timeout
     try:
         check_command(command[0])
     except CommandNotStarted as error:
@@ -72,13 +72,7 @@ def execute(options: argparse.Namespace) -> int:
             slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=quiet)
             try:
                 with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
-                    lease = bucket.acquire(
-                        options.timeout,
-                        count=options.count,
-                        data=dict(options.data),
-                        priority=options.priority,
-                        hold_at_least=options.hold_at_least,
-                    )
+                    lease = acquired_lease(bucket, options)
                     slots.won(lease)
             except AcquireTimeout as error:
                 if options.skip_if_full:
@@ -95,6 +89,25 @@ def execute(options: argparse.Namespace) -> int:
                 return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
+
+
+def acquired_lease(bucket: LeaseBucket, options: argparse.Namespace) -> Lease:
+    """The lease to run under.
+
+    Raises:
+        AcquireTimeout: No slot is free, or none came free in time.
+    """
+    data, hold = dict(options.data), options.hold_at_least
+    if options.skip_if_full and not options.timeout and not options.priority:
+        # `acquire(0)` makes one try: a request that fails would be the end of a job that is due. But only it can stand
+        # before those who wait for an ordered bucket.
+        lease = bucket.try_acquire(count=options.count, data=data, hold_at_least=hold)
+        if lease is None:
+            raise AcquireTimeout(f"bucket {bucket.name!r} is full")
+        return lease
+    return bucket.acquire(
+        options.timeout, count=options.count, data=data, priority=options.priority, hold_at_least=hold
+    )
 
 
 def _require_no_code(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """`ddb-lease run` as a real process: the command runs only under a lease, and the lease lives only with the command."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -15,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lease import AcquireTimeout
+from ddb_lease._protocol.messages import Claim
+from ddb_lease.cli.run import acquired_lease
 from tests.cli import fork_server
-from tests.support import Table, recorded_engine
+from tests.support import CONFLICT, LOST, UNSENT, Table, recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -355,6 +359,23 @@ def test_who_skips_where_it_is_full_ends_with_0_and_says_nothing(start, run, tmp
     assert holder.wait(LONG) == 143
     done = run("echo ran; exit 3", options=f"--skip-if-full {options}")
     assert (done.returncode, done.stdout, done.stderr) == (3, "ran\n", "")
+
+
+def skipping(**others):
+    asked = {"skip_if_full": True, "timeout": None, "count": 1, "data": {"a": 1}, "priority": 0, "hold_at_least": None}
+    return argparse.Namespace(**asked | others)
+
+
+@pytest.mark.parametrize("answer", [LOST, UNSENT, CONFLICT], ids=["lost", "unsent", "conflict"])
+@pytest.mark.parametrize("timeout", [None, 0.0])
+def test_who_skips_where_it_is_full_does_not_skip_what_is_only_disturbed(environment, answer, timeout):
+    bucket = environment.bucket(max_tokens=1, lease_seconds=8)
+    bucket.tap.inject(Claim, commits=False, answer=answer)
+    bucket.tap.inject(Claim, commits=True, after=lambda _: environment.clock.pass_time(7.9))  # too late to rely on
+    lease = acquired_lease(bucket, skipping(timeout=timeout))
+    assert (lease.held, lease.data) == (True, {"a": 1})
+    with pytest.raises(AcquireTimeout):
+        acquired_lease(environment.bucket(max_tokens=1, lease_seconds=8), skipping(timeout=timeout))
 
 
 def test_who_skips_has_no_code_for_it(run, table):
