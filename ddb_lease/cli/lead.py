@@ -21,7 +21,6 @@ from ddb_lease._runtime.leadership import ASIDE_SECONDS, STAND_SECONDS, require_
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection
 from ddb_lease.cli.asked_bucket import asked_bucket
-from ddb_lease.cli.interrupted import Interrupted
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
 from ddb_lease.cli.run import LeasedRun, Signals, check_command
@@ -40,7 +39,11 @@ _ASK_TO_END: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the command each time that this process leads."""
+    """Run the command each time that this process leads.
+
+    Raises:
+        Interrupted: A signal came while it waited.
+    """
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease lead NAME -- COMMAND")
@@ -49,15 +52,12 @@ def execute(options: argparse.Namespace) -> int:
     except CommandNotStarted as error:
         say(str(error))
         return error.exit_code
-    try:
-        with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
-            bucket = stack.enter_context(_bucket(options))
-            candidate = _Candidate(bucket, options=options, signals=signals)
-            while (code := candidate.lead(command)) is None:
-                pass
-            return code
-    except Interrupted as interrupt:
-        return 128 + interrupt.signum
+    with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
+        bucket = stack.enter_context(_bucket(options))
+        candidate = _Candidate(bucket, options=options, signals=signals)
+        while (code := candidate.lead(command)) is None:
+            pass
+        return code
 
 
 def _bucket(options: argparse.Namespace) -> LeaseBucket:

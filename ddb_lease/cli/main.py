@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ddb_lease.cli import completion, defaults, exits, formatting, parsing, streams
 from ddb_lease.cli.conform import command as conform
-from ddb_lease.cli.interrupted import signal_behind
+from ddb_lease.cli.interrupted import Interrupted, signal_behind
 from ddb_lease.cli.options import lead, lease, limit, operate, rate, run, setup, status, template, where
 from ddb_lease.cli.seeing import commands as seeing
 from ddb_lease.errors import LeaseError, UnknownBucket
@@ -82,7 +82,7 @@ def _execute(arguments: Sequence[str]) -> int:
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(options.verbose, 2))]
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - it is told, with all of it in the log
+    except (Exception, KeyboardInterrupt, Interrupted) as error:  # noqa: BLE001 - it is told, with all of it in the log
         return _tell(error, options)
 
 

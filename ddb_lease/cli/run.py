@@ -52,7 +52,11 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the command under a lease."""
+    """Run the command under a lease.
+
+    Raises:
+        Interrupted: A signal came while it waited.
+    """
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
@@ -63,32 +67,29 @@ def execute(options: argparse.Namespace) -> int:
     except CommandNotStarted as error:
         say(str(error))
         return error.exit_code
-    try:
-        with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
-            places = Places()
-            bucket, tokens = asked_bucket(options, on_event=places.note)
-            stack.enter_context(bucket)
-            quiet = options.quiet or options.skip_if_full
-            slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=quiet)
-            try:
-                with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
-                    lease = acquired_lease(bucket, options)
-                    slots.won(lease)
-            except AcquireTimeout as error:
-                if options.skip_if_full:
-                    return 0
-                nested.warn()
-                say(formatting.printable(str(error)) + ("" if error.holders else slots.holders()))
-                return int(options.no_slot_code)
-            signals.note_only()
-            try:
-                with LossLog() as losses, lease:
-                    return LeasedRun(lease, options=options, signals=signals, losses=losses).run(command)
-            except LeaseLost as error:
-                say(f"{error}; the command was not started")
-                return int(options.lost_code)
-    except Interrupted as interrupt:
-        return 128 + interrupt.signum
+    with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
+        places = Places()
+        bucket, tokens = asked_bucket(options, on_event=places.note)
+        stack.enter_context(bucket)
+        quiet = options.quiet or options.skip_if_full
+        slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=quiet)
+        try:
+            with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
+                lease = acquired_lease(bucket, options)
+                slots.won(lease)
+        except AcquireTimeout as error:
+            if options.skip_if_full:
+                return 0
+            nested.warn()
+            say(formatting.printable(str(error)) + ("" if error.holders else slots.holders()))
+            return int(options.no_slot_code)
+        signals.note_only()
+        try:
+            with LossLog() as losses, lease:
+                return LeasedRun(lease, options=options, signals=signals, losses=losses).run(command)
+        except LeaseLost as error:
+            say(f"{error}; the command was not started")
+            return int(options.lost_code)
 
 
 def acquired_lease(bucket: LeaseBucket, options: argparse.Namespace) -> Lease:
