@@ -3,6 +3,7 @@
 import ast
 import functools
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,12 @@ def test_a_mutant_that_does_not_fit_the_code_is_an_error(target, code, without, 
     source = "def f():\n    return x + x\n\nclass A:\n\n    def g(self):\n        x\n\nclass B:\n\n    def g(self):\n        x\n"
     with pytest.raises(ValueError, match=problem.replace("+", r"\+")):
         mutated(source, target, code, without)
+
+
+def test_a_copy_lacks_nothing_that_a_test_may_read(tmp_path):
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    Copy(tmp_path)
+    assert {name for name in tracked.splitlines() if (ROOT / name).exists() and not (tmp_path / name).exists()} == set()
 
 
 def test_a_mutant_is_noticed_by_the_test_it_names_and_by_no_other(tmp_path):

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 SECONDS = 300.0
 """Longest time that a trial may take; a mutant that hangs counts as noticed."""
 
-_COPIED = ("ddb_lease", "tests", "scripts", "docs", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml")
+_NOT_COPIED = (".git", ".venv*", ".dynoxide*", ".mutation-sample", ".hypothesis", ".*_cache", "site", "*-pytest-*")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 ROOT_TESTS = tuple(
@@ -81,12 +81,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder
-        for name in _COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*-pytest-*"))
-            elif source.exists():
-                shutil.copy2(source, folder / name)
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
 
     def try_out(self, mutant: Mutant, tests: Sequence[str], *, most: int = 1, seconds: float = SECONDS) -> Trial:
         """Run these tests against a mutant, until `most` have failed; the module is restored afterwards."""
