@@ -290,9 +290,9 @@ class BucketCore:
             ConfigurationError: The bucket was closed meanwhile.
         """
         if isinstance(outcome, (Busy, Unavailable)):
-            raise self._nothing_won(reason_text(outcome.cause)) from outcome.cause
+            raise _nothing_won(self, reason_text(outcome.cause)) from outcome.cause
         if isinstance(outcome, GivenBack):  # it was free: to say that it is full would be false
-            raise self._nothing_won("one was won too late to rely on it, and is given back")
+            raise _nothing_won(self, "one was won too late to rely on it, and is given back")
         if not isinstance(outcome, Grant):
             return None
         if self.state.closed:  # closed while we waited
@@ -453,9 +453,6 @@ class BucketCore:
         self.state.settings_changed()
         return result
 
-    def _nothing_won(self, why: str) -> StoreUnavailable:
-        return StoreUnavailable(f"no {self.state.words.part} of {self.state.called}: {why}")
-
     def _unknown(self) -> UnknownBucket:
         return UnknownBucket(
             f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
@@ -496,6 +493,10 @@ def timed_out(
         said += f": {held}"
     place = None if standing is None else standing.place
     return AcquireTimeout(f"{said}{core.state.hints.closed.text(time)}", place=place, holders=holders)
+
+
+def _nothing_won(core: BucketCore, why: str) -> StoreUnavailable:
+    return StoreUnavailable(f"no {core.state.words.part} of {core.state.called}: {why}")
 
 
 def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
