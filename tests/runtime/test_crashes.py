@@ -253,7 +253,7 @@ def test_two_hundred_leases_of_one_process_are_all_renewed(job, table):
     def expiries() -> dict[str, int]:
         return {slot["lease_id"]: slot["expires_at"] for t in tables for slot in leased(t).values()}
 
-    with started(hold_many, job(tokens=100, lease_seconds=20)) as [holder]:
+    with started(hold_many, job(tokens=100, lease_seconds=60)) as [holder]:
         ids = holder.expect("held")["lease_ids"]
         before = expiries()
         assert len(before) == 200
