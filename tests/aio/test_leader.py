@@ -14,7 +14,7 @@ from tests.conftest import TABLE
 from tests.support import eventually
 
 NOT_ON = ("ministack",)  # the engine does not matter: a leader sends what a bucket sends
-LONG = 20.0
+LONG = 60.0
 
 
 @pytest.fixture

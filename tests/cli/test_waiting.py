@@ -12,7 +12,7 @@ from ddb_lease.cli.wait_text import Holder, Standing
 from ddb_lease.cli.waiting import Waiting
 
 FULL = Standing(state="full", holders=(Holder(owner="ann", seconds=36.0),))
-LONG = 10.0
+LONG = 60.0
 
 
 def until(condition):
