@@ -1,0 +1,67 @@
+"""Timely calls: a client whose calls the service refuses for their time, as this machine's wall clock is wrong."""
+
+import email.utils
+import json
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
+
+from ddb_lease import client_config
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease.dynamodb.timely import TimelySender
+from tests.dynamodb.test_signing import STAMP, THEN, _Body, header
+
+
+class Service:
+    """Answers a client's requests; it refuses what is signed by another hour than its own."""
+
+    def __init__(self, client, *, dated=THEN, takes=STAMP[:11]):
+        self.stamps = []
+        self._dated = email.utils.formatdate(dated, usegmt=True)
+        self._takes = takes
+        client.meta.events.register("before-send.dynamodb", self._answer)
+
+    def _answer(self, request, **_):
+        self.stamps.append(header(request, "X-Amz-Date"))
+        if self.stamps[-1].startswith(self._takes):
+            return self._answered(request, 200, {"TableNames": ["t"]})
+        said = "Signature expired: 2023... is now earlier than 2026... (2026... - 5 min.)"
+        return self._answered(request, 400, {"__type": "x#InvalidSignatureException", "message": said})
+
+    def _answered(self, request, code, said):
+        headers = {"x-amzn-requestid": "R", "Date": self._dated, "Content-Type": "application/x-amz-json-1.0"}
+        return AWSResponse(request.url, code, headers, _Body(json.dumps(said).encode()))
+
+
+@pytest.fixture
+def client():
+    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-west-1")
+    with_one_try = session.client("dynamodb", config=client_config(30))
+    yield with_one_try
+    with_one_try.close()
+
+
+def test_a_call_that_is_refused_for_its_time_is_signed_by_the_services(client):
+    service = Service(client)
+    timely = TimelySender(SystemClock()).around(client)
+    assert timely.list_tables()["TableNames"] == ["t"]
+    assert [stamp.startswith(STAMP[:11]) for stamp in service.stamps] == [False, True]
+    assert timely.list_tables()["TableNames"] == ["t"]
+    assert service.stamps[2:] == [service.stamps[2]]
+    assert service.stamps[2].startswith(STAMP[:11]), "it has learnt the time"
+
+
+def test_one_that_is_refused_again_is_raised(client):
+    service = Service(client, takes="never")
+    timely = TimelySender(SystemClock()).around(client)
+    with pytest.raises(ClientError, match="Signature expired"):
+        timely.list_tables()
+    assert len(service.stamps) > 1
+
+
+def test_what_is_no_call_is_the_clients_own(client):
+    timely = TimelySender(SystemClock()).around(client)
+    assert timely.meta is client.meta
+    assert timely.can_paginate("list_tables") is True
