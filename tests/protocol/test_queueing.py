@@ -322,3 +322,14 @@ def test_a_thousand_waiters_cost_a_twentieth_of_what_they_cost_without_order():
     glances = sum(1 / max(queueing.glance(place), queueing.next_look(place, pace=pace)) for place in range(3, 33))
     refreshed = sum(1 / queueing.longest(place, pace=pace, least=queueing.REFRESH_SECONDS) for place in places)
     assert pace * (looks + slots + glances + refreshed) + 4 <= 104
+
+
+# What hides the living.
+
+
+@pytest.mark.parametrize(("counting", "hides"), [(0, True), (15, True), (16, False), (32, False)])
+@pytest.mark.parametrize("other", [{"expires_at": NOW - 1}, {"count": 9}], ids=["dead", "wants too many"])
+def test_the_first_tickets_hide_the_living_where_fewer_than_half_of_them_count(counting, hides, other):
+    alive = [ticket(arrival) for arrival in range(counting)]
+    tickets = [*alive, *(ticket(arrival, **other) for arrival in range(counting, 32))]
+    assert queueing.hides_the_living(tickets, now_ms=NOW, max_tokens=8) is hides
