@@ -66,10 +66,10 @@ def test_with_several_limits_the_one_that_may_be_meant_is_named(kinds):
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("wait", "acquire(timeout=30)"),
-        ("take", "acquire(timeout=30)"),
-        ("hit", "try_acquire()"),
-        ("has_capacity", "try_acquire()"),
+        *((name, "acquire(timeout=30)") for name in ("wait", "take", "consume", "get", "get_token", "throttle")),
+        *((name, "acquire(timeout=30)") for name in ("aacquire", "acquire_async")),
+        *((name, "try_acquire()") for name in ("hit", "allow", "allowed", "is_allowed", "test", "has_capacity")),
+        *((name, "try_acquire()") for name in ("acquire_nowait", "try_acquire_async")),
     ],
 )
 def test_a_method_of_other_limiters_is_answered_with_ours(kinds, name, instead):
@@ -81,6 +81,29 @@ def test_a_method_of_other_limiters_is_answered_with_ours(kinds, name, instead):
             getattr(one, name)
         assert str(raised.value) == text
         assert not hasattr(one, name)
+
+
+@pytest.mark.parametrize("name", ["limit", "ratelimit", "rate_limit", "decorate", "wrap", "throttled"])
+def test_each_name_of_a_decorator_is_known(kinds, name):
+    with pytest.raises(AttributeError, match=rf"has no '{name}': write limiter\.limited\(timeout=30\)$"):
+        getattr(kinds[0]("api", rate=5, **HERE), name)
+
+
+@pytest.mark.parametrize(
+    ("named", "ours", "a_windows"),
+    [
+        *((n, "rate", "max_tokens") for n in ("max_rate", "limit", "max_calls", "calls", "requests", "permits")),
+        ("max_tokens", "rate", None),
+        *((name, "per", "period") for name in ("time_period", "window", "interval", "seconds")),
+        ("period", "per", None),
+        *((name, "burst", None) for name in ("capacity", "max_burst", "bucket_size", "size")),
+    ],
+)
+def test_each_name_of_an_argument_is_known(kinds, named, ours, a_windows):
+    for kind, meant in ((kinds[0], ours), (kinds[1], a_windows)):
+        if meant is not None:
+            with pytest.raises(TypeError, match=f"has no argument '{named}'; did you mean '{meant}'\\?"):
+                kind("x", **{named: 5})
 
 
 def test_a_decorator_is_named(kinds):
