@@ -322,7 +322,7 @@ def ttl_of(
         retention: Seconds from when all is paid for.
         until: The latest time that the write itself sets, for a hold or a block.
     """
-    longest = max((limit.tolerance for limit in limits.values()), default=0)
+    longest = max(limit.tolerance for limit in limits.values())
     times = [due + longest, until]
     if state is not None:
         if state.override:
@@ -350,7 +350,7 @@ def _charge(
         for name in sorted({*wanted.limits, *cuts})
     ]
     reserving = any(part.reserved for part in parts)
-    longest = max((limit.tolerance for limit in limits.values()), default=0)
+    longest = max(limit.tolerance for limit in limits.values())
     before = state.holds.get(attempt.process) if reserving and state is not None else None
     hold = _hold_after(parts, before, attempt) if reserving else None
     return Charge(
