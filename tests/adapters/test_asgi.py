@@ -114,9 +114,9 @@ def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
         permits._core._grace = 0.0
         await permits.status()
         permits.tap.inject(object, before=hangs)
-        app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
-        first = asyncio.ensure_future(ask(app))
+        first = asyncio.ensure_future(ask(RateLimitMiddleware(ok, limiter=permits, wait=PATIENCE)))
         assert await asyncio.to_thread(asked.wait, PATIENCE)
+        app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
         others = await asyncio.gather(*(ask(app, address=f"192.0.2.{number}") for number in range(8, 16)))
         answer.set()
         return [(await first).status, *(other.status for other in others)]

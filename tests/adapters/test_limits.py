@@ -466,11 +466,12 @@ def test_a_hit_for_which_no_thread_is_free_is_told_in_time(service):
         return execute(*args, **kwargs)
 
     async def main():
-        storage = service.storage("asyncio", max_requests=1, timeout=0.1)
+        storage = service.storage("asyncio", max_requests=1, timeout=60)
         await storage.incr("warm", 60)
         service.table.execute = hangs
         first = asyncio.ensure_future(storage.incr("k", 60))
         assert await asyncio.to_thread(asked.wait, 60)
+        storage._core.timeout = 0.1
         others = await asyncio.gather(*(storage.incr(f"k{n}", 60) for n in range(9)), return_exceptions=True)
         answer.set()
         return await first, {type(other) for other in others}

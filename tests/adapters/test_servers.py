@@ -115,9 +115,17 @@ def test_eight_processes_keep_to_one_rate_however_they_were_started(servers):
     calls, answers, lock = [], [], threading.Lock()
     until = time.monotonic() + SECONDS
 
+    def enough():
+        with lock:
+            seen = [answer.status for _, answer in answers]
+        return 429 in seen and seen.count(200) >= BURST
+
+    def goes_on():
+        return time.monotonic() < until or (not enough() and time.monotonic() < until + PATIENCE)
+
     def client(name):
         with urllib3.PoolManager(retries=False, timeout=PATIENCE, headers={"x-api-key": "shared"}) as http:
-            while time.monotonic() < until:
+            while goes_on():
                 wanted = time.monotonic_ns()
                 answer = http.request("GET", servers.url(name))
                 ended = time.monotonic_ns()
@@ -169,7 +177,12 @@ def handshake(port, path, key):
 
 
 def test_a_websocket_is_limited_when_it_is_opened(servers):
-    first, second = (handshake(servers.ports["uvicorn"], "/all", "websockets") for _ in range(2))
+    until, key = time.monotonic() + PATIENCE, 0
+    while True:  # on a loaded machine, so many permits may be back before the second one asks
+        key += 1
+        first, second = (handshake(servers.ports["uvicorn"], "/all", f"websockets {key}") for _ in range(2))
+        if second.startswith("http/1.1 429 ") or time.monotonic() > until:
+            break
     assert first.startswith("http/1.1 101 ")
     assert second.startswith("http/1.1 429 ")
     assert f'ratelimit-policy: "default";q={BURST};w=4' in first

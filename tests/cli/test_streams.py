@@ -220,7 +220,7 @@ def test_a_command_that_cannot_be_run_takes_no_slot_and_no_permit(
 
 
 @linux_only
-@pytest.mark.parametrize("how", ["run unnamed --max-tokens 1", "limit job --rate 1000/s"])
+@pytest.mark.parametrize("how", ["run unnamed --max-tokens 1 --quiet", "limit job --rate 1000/s --quiet"])
 def test_an_entry_of_the_environment_without_a_name_does_no_harm(cli, how):
     line = [sys.executable, "-m", "ddb_lease.cli", *shlex.split(how), "--local", "--", "sh", "-c", "echo ran $Y"]
     env = environment(cli.folder)
@@ -237,7 +237,11 @@ def test_it_runs_from_a_zip_archive(cli, tmp_path):
         return path.parts[0] == "ddb_lease" and path.suffix in {"", ".py"} and "__pycache__" not in path.parts
 
     zipapp.create_archive(ROOT, archive, main="ddb_lease.cli.main:main", filter=of_ours, compressed=True)
-    line = [sys.executable, str(archive), *shlex.split(f"run zipped {LOCAL} -- sh -c 'echo $DDB_LEASE_SLOT; exit 3'")]
+    line = [
+        sys.executable,
+        str(archive),
+        *shlex.split(f"run zipped {LOCAL} --quiet -- sh -c 'echo $DDB_LEASE_SLOT; exit 3'"),
+    ]
     env = {name: value for name, value in environment(cli.folder).items() if name != "PYTHONPATH"}
     done = subprocess.run(
         line, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False
@@ -273,7 +277,9 @@ def test_a_run_inside_a_run_of_the_same_bucket_says_that_it_may_wait_for_itself(
 
 def test_while_it_waits_for_itself_it_says_so(cli):
     line = f'"{sys.executable}" -m ddb_lease.cli run nested {LOCAL} -- true'
-    with begin(cli, f"run nested {LOCAL} -- sh -c {shlex.quote(line)}", stderr=subprocess.PIPE, text=True) as job:
+    with begin(
+        cli, f"run nested {LOCAL} --quiet -- sh -c {shlex.quote(line)}", stderr=subprocess.PIPE, text=True
+    ) as job:
         said = job.stderr.readline() + job.stderr.readline()  # in either order
         job.terminate()
         assert "ddb-lease: waiting for nested" in said

@@ -1,4 +1,4 @@
-"""A small supervisor for the tests: `watchdog_supervisor.py NOTES DEADLINE_IN GRACE feed|hold COMMAND...`.
+"""A small supervisor for the tests: `watchdog_supervisor.py NOTES DEADLINE_IN GRACE[,RESERVE] feed|hold COMMAND...`.
 
 It writes "COMMAND_PID GUARD_PID DEADLINE" to NOTES once the command runs, and exits with its status.
 """
@@ -15,9 +15,11 @@ from ddb_lease.cli.supervisor import CommandNotStarted, SupervisedCommand, pass_
 
 def main() -> int:
     notes, deadline_in, grace, mode, *argv = sys.argv[1:]
+    grace, _, reserve = grace.partition(",")
+    options = {"kill_reserve": float(reserve)} if reserve else {}
     deadline = steady_seconds() + float(deadline_in)
     try:
-        command = SupervisedCommand.start(argv, deadline=deadline, grace=float(grace))
+        command = SupervisedCommand.start(argv, deadline=deadline, grace=float(grace), **options)
     except CommandNotStarted as error:
         return error.exit_code
     if mode == "feed":
