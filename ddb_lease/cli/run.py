@@ -98,17 +98,15 @@ def acquired_lease(bucket: LeaseBucket, options: argparse.Namespace) -> Lease:
     Raises:
         AcquireTimeout: No slot is free, or none came free in time.
     """
-    data, hold = dict(options.data), options.hold_at_least
-    if options.skip_if_full and not options.timeout and not options.priority:
-        # `acquire(0)` makes one try: a request that fails would be the end of a job that is due. But only it can stand
-        # before those who wait for an ordered bucket.
-        lease = bucket.try_acquire(count=options.count, data=data, hold_at_least=hold)
-        if lease is None:
-            raise AcquireTimeout(f"bucket {bucket.name!r} is full")
-        return lease
-    return bucket.acquire(
-        options.timeout, count=options.count, data=data, priority=options.priority, hold_at_least=hold
-    )
+    data, hold, timeout = dict(options.data), options.hold_at_least, options.timeout
+    if options.skip_if_full and not timeout:
+        if not options.priority:
+            lease = bucket.try_acquire(count=options.count, data=data, hold_at_least=hold)
+            if lease is None:
+                raise AcquireTimeout(f"bucket {bucket.name!r} is full")
+            return lease
+        timeout = 0.0  # one try, which a failing request ends; but only it stands before those who wait in order
+    return bucket.acquire(timeout, count=options.count, data=data, priority=options.priority, hold_at_least=hold)
 
 
 def _require_no_code(options: argparse.Namespace) -> None:

@@ -392,6 +392,18 @@ def test_who_skips_where_it_is_full_does_not_skip_what_is_only_disturbed(environ
         acquired_lease(environment.bucket(max_tokens=1, lease_seconds=8), skipping(timeout=timeout))
 
 
+@pytest.mark.parametrize("priority", [0, 5])
+@pytest.mark.parametrize("timeout", [None, 0.0])
+def test_who_skips_waits_for_nothing_whatever_his_priority(environment, timeout, priority):
+    asked = skipping(timeout=timeout, priority=priority)
+    with environment.bucket(max_tokens=1, order="fifo") as holder, environment.bucket(max_tokens=1) as bucket:
+        acquired_lease(holder, asked)
+        environment.pauses.clear()
+        with pytest.raises(AcquireTimeout):
+            acquired_lease(bucket, asked)
+        assert not environment.pauses
+
+
 def test_who_skips_has_no_code_for_it(run, table):
     done = run("true", options="--skip-if-full --no-slot-code 9")
     assert (done.returncode, done.stderr) == (
