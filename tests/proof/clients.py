@@ -128,7 +128,7 @@ def _rate_ttl() -> Lemma:
     def holds() -> Iterator[tuple[list[Any], Any]]:
         def code(run: Run) -> Any:
             limit = LimitPolicy(interval=run.symbol(interval), burst=3, permits=1.0, per=1.0)
-            return ttl_of({"x": limit}, None, due=run.symbol(due), retention=60, until=run.symbol(until))
+            return ttl_of(limit.tolerance, None, due=run.symbol(due), retention=60, until=run.symbol(until))
 
         for way in ways(code):
             ttl = 1_000_000_000 * term_of(way.returned)

@@ -299,30 +299,32 @@ def due_times(sent: Sequence[Charge], state: KeyState, amounts: Sequence[int]) -
     return tuple(dues)
 
 
+def longest_tolerance(limits: Mapping[str, LimitPolicy]) -> int:
+    """In nanoseconds; 0 without limits: a policy may have none if somebody has edited it by hand."""
+    return max((limit.tolerance for limit in limits.values()), default=0)
+
+
 def remembered_until(denial: NotBefore, state: KeyState, limits: Mapping[str, LimitPolicy], *, now: int) -> int:
     """Until when a denial of `try_acquire` holds without asking again.
 
     It never holds longer than a charge of this process itself could reach: another one may have charged by other
     settings, by mistake, and be corrected. Nor does it hold for long where permits may be given back meanwhile.
     """
-    own = max((limit.tolerance for limit in limits.values()), default=0) + LONGEST_HORIZON
+    own = longest_tolerance(limits) + LONGEST_HORIZON
     given_back = bool(state.holds) or any(limit.held for limit in state.limits.values())
     return min(denial.at, now + min(own, REMEMBERED_BRIEFLY if given_back else REMEMBERED))
 
 
-def ttl_of(
-    limits: Mapping[str, LimitPolicy], state: KeyState | None, *, due: int, retention: int, until: int = 0
-) -> int | None:
+def ttl_of(longest: int, state: KeyState | None, *, due: int, retention: int, until: int = 0) -> int | None:
     """When DynamoDB may delete the item after a write, in seconds; None for never, as an override must stay.
 
     Args:
-        limits: Those that hold for the key.
+        longest: The longest tolerance of the limits that hold for the key.
         state: As last seen.
         due: The latest due time of what is charged.
         retention: Seconds from when all is paid for.
         until: The latest time that the write itself sets, for a hold or a block.
     """
-    longest = max(limit.tolerance for limit in limits.values())
     times = [due + longest, until]
     if state is not None:
         if state.override:
@@ -350,7 +352,7 @@ def _charge(
         for name in sorted({*wanted.limits, *cuts})
     ]
     reserving = any(part.reserved for part in parts)
-    longest = max(limit.tolerance for limit in limits.values())
+    longest = longest_tolerance(limits)
     before = state.holds.get(attempt.process) if reserving and state is not None else None
     hold = _hold_after(parts, before, attempt) if reserving else None
     return Charge(
@@ -367,7 +369,7 @@ def _charge(
         lane=attempt.lane,
         attempt=attempt.id,
         # What is held may be charged as late as it may be settled, and is then paid for so much later.
-        ttl=ttl_of(limits, state, due=due + horizon, retention=retention, until=hold.until + longest if hold else 0),
+        ttl=ttl_of(longest, state, due=due + horizon, retention=retention, until=hold.until + longest if hold else 0),
     )
 
 

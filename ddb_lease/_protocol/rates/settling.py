@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from ddb_lease._protocol.rates.charging import Attempt, limits_of, ttl_of
+from ddb_lease._protocol.rates.charging import Attempt, limits_of, longest_tolerance, ttl_of
 from ddb_lease._protocol.rates.messages import LimitSettlement, Settle
 from ddb_lease._protocol.rates.records import Hold, KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
@@ -121,7 +121,7 @@ def _settle(
     rest = {name: amount for name, amount in left.items() if amount > 0}
     owed = max((_reach_after(state, part, now) for part in parts), default=now)
     # Only a debt may outlive the TTL that the reservation wrote.
-    ttl = ttl_of(limits_of(policy, state), state, due=now, until=owed, retention=retention)
+    ttl = ttl_of(longest_tolerance(limits_of(policy, state)), state, due=now, until=owed, retention=retention)
     return Settle(
         key=attempt.key,
         limits=parts,

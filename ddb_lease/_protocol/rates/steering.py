@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ddb_lease._protocol.rates.charging import limits_of, ttl_of
+from ddb_lease._protocol.rates.charging import limits_of, longest_tolerance, ttl_of
 from ddb_lease._protocol.rates.messages import Block, ChangePolicy, CreatePolicy, Override, Reset
 from ddb_lease._protocol.rates.records import MOST_LIMITS, KeyState, LimitPolicy, Policy
 from ddb_lease.errors import ConfigurationError
@@ -109,7 +109,7 @@ def override(
         override_rev=before,
         override_rev_after=max(before + 1, now // _NS_IN_MS),
         rev=policy.rev,
-        ttl=None if limits else ttl_of(after, kept, due=now, retention=retention),
+        ttl=None if limits else ttl_of(longest_tolerance(after), kept, due=now, retention=retention),
     )
 
 
@@ -120,7 +120,7 @@ def block(policy: Policy, state: KeyState | None, *, key: str, until: int, now: 
         until=until,
         rev=policy.rev,
         override_rev=0 if state is None else state.override_rev,
-        ttl=ttl_of(limits_of(policy, state), state, due=now, until=until, retention=retention),
+        ttl=ttl_of(longest_tolerance(limits_of(policy, state)), state, due=now, until=until, retention=retention),
     )
 
 

@@ -81,6 +81,11 @@ def test_a_block_keeps_its_item_until_it_ends():
     assert (found.override_rev, found.ttl) == (4, None)
 
 
+def test_a_key_can_be_blocked_where_somebody_has_taken_all_limits_out_of_the_policy():
+    found = block(replace(POLICY, limits={}), None, key="k", until=90 * 10**9, now=0, retention=3_600)
+    assert found.ttl == 90 + 3_600
+
+
 def test_a_reset_names_the_limits_that_were_not_seen():
     state = key_state(limits={"requests": limit(1)})
     assert reset(POLICY, state, key="k") == Reset(key="k", seen=state, others=("tokens",))
