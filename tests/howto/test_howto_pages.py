@@ -78,12 +78,12 @@ def test_frameworks(program):
 
 def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):
     page = program("holding")
-    done = []
+    done, began = [], time.monotonic()
     assert page.report_once(lambda: done.append(1))
     assert not page.report_once(lambda: done.append(2))
     [closed] = page.reports.status().leases
     assert closed.closed
-    assert 780 < closed.remaining_seconds < 841
+    assert 838 - (time.monotonic() - began) < closed.remaining_seconds < 841
     page.work_for_tenant([lambda: done.append(page.everybody.status().free)])
     assert done == [1, 48]
     assert page.everybody.status().free == 50
@@ -102,7 +102,7 @@ def test_who_waits_in_order_is_told_the_place_and_listed(program, connection, ca
                 assert not served.done()
             assert re.fullmatch(r"1\. \S+:\d+", *waiting)
         assert served.result(timeout=60) == "work"
-    assert re.search(r"place 1, after \d+ s", capsys.readouterr().out)
+    assert re.search(r"place 1, after [0-2] s", capsys.readouterr().out)
 
 
 @pytest.fixture
@@ -284,15 +284,18 @@ def test_an_api_is_called_at_its_rate_and_let_alone_after_a_429(program):
     assert page.call(send, "where?").status == 200
     assert asked[1] - asked[0] > 0.9
     assert page.api.status().burst == 1, "one by one"
+    began, more = time.monotonic(), []
     page.permitted(timeout=30)
 
-    def asked_for_more():  # on a machine under load, the next one may be back before it is asked for
-        for _ in range(20):
+    def asked_for_more():
+        while True:
             page.permitted(timeout=0)
+            more.append(time.monotonic() - began)
 
     with pytest.raises(RateTimeout) as told:
         asked_for_more()
     assert told.value.limit == "minute"
+    assert all(at >= number * 60 / 58 for number, at in enumerate(more, 1)), "only what has come back meanwhile"
     fetched = [page.fetch(str, "x") for _ in range(51)]
     assert [answer for answer, _ in fetched] == ["x"] * 50 + [None]
     assert 86_000 < fetched[-1][1] < 86_440
