@@ -1,7 +1,5 @@
 """The boto3 client: one attempt, short timeouts, and the user's own client only if it has both."""
 
-import io
-
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -12,6 +10,7 @@ from ddb_lease import ConfigurationError, LeaseBucket, client_config
 from ddb_lease._protocol.messages import Unknown
 from ddb_lease._protocol.records import Counter
 from ddb_lease.dynamodb import ConnectionSettings
+from tests.dynamodb.http_body import Body
 from tests.support import claim, mint, release, renew, store_of
 
 NOWHERE = "http://127.0.0.1:9"  # nothing is sent there: the tests answer themselves
@@ -25,18 +24,13 @@ def own_client(**config):
     return session().client("dynamodb", endpoint_url=NOWHERE, config=Config(**config))
 
 
-class _Body(io.BytesIO):
-    def stream(self, **_):
-        yield self.read()
-
-
 def answered_in_trouble(client):
     """Every sending is answered by a server in trouble, and noted."""
     sendings = []
 
     def answer(request, **_):
         sendings.append(request)
-        return AWSResponse(request.url, 500, {}, _Body(b"{}"))
+        return AWSResponse(request.url, 500, {}, Body(b"{}"))
 
     client.meta.events.register("before-send.dynamodb", answer)
     return sendings
@@ -58,7 +52,7 @@ def test_a_200_ok_without_a_request_id_is_no_lease():
     client = ConnectionSettings(session=session(), endpoint_url=NOWHERE).connect(30)
     portal = {"Date": "Mon, 23 Nov 2026 21:52:35 GMT"}  # a captive portal, or a proxy: it says yes to everything
     client.meta.events.register(
-        "before-send.dynamodb", lambda request, **_: AWSResponse(request.url, 200, portal, _Body(b"{}"))
+        "before-send.dynamodb", lambda request, **_: AWSResponse(request.url, 200, portal, Body(b"{}"))
     )
     store = store_of(ConnectionSettings(client=client))
     for request in (claim(), mint(), renew(), release()):

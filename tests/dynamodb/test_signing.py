@@ -1,7 +1,5 @@
 """Signing by the service's time: botocore's own signature, at another time; and which refusals are for the time."""
 
-import io
-
 import boto3
 import botocore
 import pytest
@@ -13,6 +11,7 @@ from ddb_lease import client_config
 from ddb_lease.dynamodb import ConnectionSettings, signing
 from ddb_lease.dynamodb.signature import stamp
 from ddb_lease.dynamodb.signing import call, hook, is_untimely, sign, time_of_call
+from tests.dynamodb.http_body import Body
 from tests.support import set_botocores_clock
 
 THEN = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -36,18 +35,13 @@ def session(token=None):
     )
 
 
-class _Body(io.BytesIO):
-    def stream(self, **_):
-        yield self.read()
-
-
 def noted(client):
     """The requests that the client sends; each is answered at once."""
     sent = []
 
     def answer(request, **_):
         sent.append(request)
-        return AWSResponse(request.url, 200, {"x-amzn-requestid": "R"}, _Body(b"{}"))
+        return AWSResponse(request.url, 200, {"x-amzn-requestid": "R"}, Body(b"{}"))
 
     client.meta.events.register("before-send.dynamodb", answer)
     return sent

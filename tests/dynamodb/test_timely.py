@@ -3,15 +3,14 @@
 import email.utils
 import json
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
-from ddb_lease import client_config
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb.timely import TimelySender
-from tests.dynamodb.test_signing import STAMP, THEN, _Body, header
+from tests.dynamodb.http_body import Body
+from tests.dynamodb.test_signing import STAMP, THEN, client_of, header, session
 
 
 class Service:
@@ -32,15 +31,14 @@ class Service:
 
     def _answered(self, request, code, said):
         headers = {"x-amzn-requestid": "R", "Date": self._dated, "Content-Type": "application/x-amz-json-1.0"}
-        return AWSResponse(request.url, code, headers, _Body(json.dumps(said).encode()))
+        return AWSResponse(request.url, code, headers, Body(json.dumps(said).encode()))
 
 
 @pytest.fixture
 def client():
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-west-1")
-    with_one_try = session.client("dynamodb", config=client_config(30))
-    yield with_one_try
-    with_one_try.close()
+    client = client_of(session())
+    yield client
+    client.close()
 
 
 def test_a_call_that_is_refused_for_its_time_is_signed_by_the_services(client):

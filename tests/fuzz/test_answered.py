@@ -1,6 +1,5 @@
 """Answers of any kind: classified as done, not done or unknown; never a crash, never a lease by mistake."""
 
-import io
 import json
 import time
 from datetime import datetime, timezone
@@ -17,6 +16,7 @@ from ddb_lease._protocol.messages import Conflict, Done, Look, Refused, Rejected
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
+from tests.dynamodb.http_body import Body
 from tests.strategies import KNOWN_CODES, as_json, codes, found_items, json_values, reasons
 from tests.support import bring_back, claim, create, mint, release, renew, retire, store_of
 
@@ -160,13 +160,6 @@ def test_an_odd_date_is_none_or_the_services_own_zone(monkeypatch, text):
 # The same through botocore's own parser: bytes in, answers out.
 
 
-class Raw(io.BytesIO):
-    """A body as urllib3 streams it."""
-
-    def stream(self, *_, **__):
-        yield self.read()
-
-
 class Wire:
     """A store whose service answers what the test says, as bytes."""
 
@@ -177,7 +170,7 @@ class Wire:
         self.store = store_of(ConnectionSettings(client=client))
 
     def _answer(self, **_):
-        return AWSResponse("https://nowhere", self.status, self.headers, Raw(self.body))
+        return AWSResponse("https://nowhere", self.status, self.headers, Body(self.body))
 
     def send(self, request, *, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
