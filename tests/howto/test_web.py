@@ -102,6 +102,10 @@ def client(request, tmp_path, engine_folder):
             server.wait()
 
 
+QUICK = 0.25
+"""Seconds: a request that takes longer may be decided by its process alone, and charged all the same."""
+
+
 def until(client, path, wanted, **headers):
     """The first answer that is wanted: on a busy machine the engine may be too slow now and then, which is a 503."""
     deadline = time.monotonic() + LONG
@@ -111,14 +115,26 @@ def until(client, path, wanted, **headers):
     return answer
 
 
+def burst(client, deadline):
+    """What is admitted until a request is denied, the denial, and how long the slowest request took."""
+    admitted, slowest = [], 0.0
+    while True:
+        began = time.monotonic()
+        assert began < deadline
+        answer = client.get("/", X_API_Key="secret-1")
+        slowest = max(slowest, time.monotonic() - began)
+        if answer[0] == 429:
+            return admitted, answer, slowest
+        if answer[0] == 200:
+            admitted.append(answer)
+
+
 def test_each_customer_has_a_limit_and_one_export_runs_at_a_time(client):
     deadline = time.monotonic() + LONG
-    answers = []
-    while not answers or answers[-1][0] != 429:  # the burst, and what comes back meanwhile: one in 6 s
-        assert time.monotonic() < deadline
-        answers.append(client.get("/", X_API_Key="secret-1"))
-    *before, denied = answers
-    admitted = [answer for answer in before if answer[0] == 200]
+    admitted, denied, slowest = burst(client, deadline)
+    while len(admitted) < 5 and slowest >= QUICK:
+        time.sleep(31)  # until all are back
+        admitted, denied, slowest = burst(client, deadline)
     assert len(admitted) >= 5
     assert admitted[0][1]["RateLimit-Policy"] == '"default";q=5;w=30'
     assert 1 <= int(denied[1]["Retry-After"]) <= 8  # 6 s, a second by which clocks may differ, and rounded up
