@@ -379,12 +379,12 @@ def test_it_runs_in_awss_own_runtime_client(tmp_path, runtime, monkeypatch):
             subprocess.Popen(line, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         )
         stack.callback(sandbox.kill)
-        runtime.invoke("first")
+        runtime.invoke("first", seconds=300)  # the sandbox may take long to start
         path, result = runtime.result()
         assert path == "response", result
         event, slot, fence, remaining, ours = result
         assert (event, slot, ours) == ("first", 0, [])
-        assert 28 <= remaining <= 31
+        assert 270 <= remaining <= 301
         assert other.status().free == 1
 
         runtime.invoke("fail")
@@ -404,7 +404,7 @@ def test_it_runs_in_awss_own_runtime_client(tmp_path, runtime, monkeypatch):
         _, (_, _, later, *_) = runtime.result()
         assert later > fence
 
-        runtime.invoke("hang", seconds=1)
+        runtime.invoke("hang", seconds=5)
         assert any("hangs" in said for said in sandbox.stdout)
         sandbox.kill()  # as Lambda does at the timeout
         assert other.try_acquire() is None

@@ -17,7 +17,7 @@ from ddb_lease._runtime.runtime import Runtime
 from tests.conftest import QUICK, TABLE
 from tests.support import LOST, REJECTED, UNSENT, DatedTap, SteppingWakeup, Tap, every_lock_held, leases_in
 
-SHORT = 1.0
+SHORT = 4.0
 """Seconds: the time of a token that a test waits out."""
 
 
@@ -97,7 +97,7 @@ def test_a_full_bucket_is_a_no_after_the_timeout(new_tokens):
 def test_a_token_ends_by_itself_and_is_never_renewed(new_tokens):
     bucket = new_tokens(1, SHORT)
     first, _ = bucket.acquire_token()
-    second, success = new_tokens(1, SHORT).acquire_token(timeout_seconds=20)
+    second, success = new_tokens(1, SHORT).acquire_token(timeout_seconds=60)
     assert success and second != first
     assert bucket.tap.of(Renew) == []
     assert bucket.release_token(first) is False, "another has its slot"

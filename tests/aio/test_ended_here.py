@@ -272,7 +272,7 @@ def test_a_block_whose_task_has_ended_is_not_waited_for(bucket, table, close):
         lease = await asyncio.create_task(block.__aenter__())
         began = time.monotonic()
         await (bucket.close() if close else bucket.release(lease.id))
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < PATIENT.grace - 1.0
         assert leases_in(table) == {}
         assert lease.reason is (None if close else LossReason.RELEASED)  # nobody works under what the closer closes
         if close:
@@ -294,7 +294,8 @@ def test_a_cancelled_close_frees_no_slot_before_its_block_has_ended(bucket, tabl
         await asyncio.wait([closing])
         assert closing.cancelled()
         # A worker that releases it at once needs some milliseconds; so this fails where it matters, and never by chance.
-        for _ in range(20):
+        began = time.monotonic()
+        while time.monotonic() - began < 1.0:
             await asyncio.sleep(0.05)
             assert leases_in(table) == {0: lease.id}
         worker.may_end.set()

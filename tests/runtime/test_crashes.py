@@ -31,10 +31,11 @@ from scripts.harness.referee import Log, now
 from tests.conftest import TABLE
 from tests.support import Table
 
-LEASE = 3.0
+LEASE = 6.0
+"""Seconds: of a lease whose end a test waits for. A client waits a tenth of it for an answer."""
 RETURN_SECONDS = 2.0
 """By how much later than its expiry a dead holder's slot comes back at most."""
-SLACK = 10.0
+SLACK = 30.0
 """For round trips and a busy machine."""
 
 
@@ -83,8 +84,7 @@ def test_a_killed_holders_slot_is_had_again_after_its_lease_and_soon_after(job, 
         victim.signal(signal.SIGKILL)
         victim.wait()
         expires_at = table.get(first["slot"])["expires_at"]
-        bucket = new_bucket(max_tokens=1, lease_seconds=LEASE)
-        with bucket.acquire(timeout=LEASE + RETURN_SECONDS + SLACK) as lease:
+        with new_bucket(max_tokens=1).acquire(timeout=LEASE + RETURN_SECONDS + SLACK) as lease:
             won_at = wall_ms()
             note_held(job(number=1), lease)
             assert expires_at < won_at < expires_at + (RETURN_SECONDS + SLACK) * 1000
@@ -96,7 +96,7 @@ def test_a_stopped_holder_finds_out_before_it_works_on(job, log, table, new_buck
     with started(hold, job(tokens=1, lease_seconds=LEASE)) as [sleeper]:
         sleeper.expect("held")
         sleeper.signal(signal.SIGSTOP)
-        successor = new_bucket(max_tokens=1, lease_seconds=LEASE).acquire(timeout=LEASE + RETURN_SECONDS + SLACK)
+        successor = new_bucket(max_tokens=1).acquire(timeout=LEASE + RETURN_SECONDS + SLACK)
         note_held(job(number=1), successor)
         sleeper.signal(signal.SIGCONT)
         lost = sleeper.expect("lost")
@@ -116,7 +116,8 @@ def test_a_stopped_holder_finds_out_before_it_works_on(job, log, table, new_buck
 
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
 def test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself(job, table, how):
-    with started(hold_while_children_are_born, job(how=how, lease_seconds=LEASE)) as [parent]:
+    # The child renews once, in a tenth of the lease; the parent's next renewal, after a third of it, is waited for.
+    with started(hold_while_children_are_born, job(how=how, lease_seconds=12)) as [parent]:
         held = parent.expect("held")
         parent.tell()
         child = parent.expect("in child")
@@ -184,7 +185,7 @@ def test_a_process_that_ends_ends_in_bounded_time_though_the_engine_is_gone(engi
         holder.expect("held")
         getattr(wire, outage)()
         holder.tell()
-        assert holder.wait(15.0) == 0
+        assert holder.wait(30.0) == 0
         assert len(leased(table)) == 3
 
 
@@ -204,8 +205,8 @@ def test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease(job, table, new
 
 @pytest.mark.parametrize("how", ["by hand", "with"])
 def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(engine, job, table, how):
-    with started(be_interrupted, job(how=how, tokens=8, rounds=60)) as [clumsy]:
-        looked = clumsy.expect("looked")
+    with started(be_interrupted, job(how=how, tokens=8, rounds=60, seconds=120.0)) as [clumsy]:
+        looked = clumsy.expect("looked", within=150)
         # Python drops an interrupt that strikes in the finaliser of a file or socket: hence not all of them.
         assert looked["interrupted"] > 45
         assert not looked["lost"]
@@ -221,7 +222,7 @@ def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(e
 
 
 def test_a_lease_survives_the_restart_of_the_engine(engine, new_bucket, table):
-    with new_bucket(lease_seconds=15).acquire(timeout=10) as lease:
+    with new_bucket(lease_seconds=30).acquire(timeout=60) as lease:
         before = table.get(lease.slot)
         engine.restart()
         eventually(lambda: table.get(lease.slot)["expires_at"] > before["expires_at"], "the heartbeat goes on")
@@ -234,7 +235,7 @@ def test_an_outage_longer_than_the_lease_is_told_before_anyone_else_can_hold_the
     with (
         Wire(engine.endpoint_url) as wire,
         # A long grace is what a busy machine may be late by.
-        started(hold, job(endpoint_url=wire.endpoint_url, tokens=1, lease_seconds=4.0, grace=1.2)) as [holder],
+        started(hold, job(endpoint_url=wire.endpoint_url, tokens=1, lease_seconds=10.0, grace=3.2)) as [holder],
     ):
         held = holder.expect("held")
         getattr(wire, outage)()

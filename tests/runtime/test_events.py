@@ -301,7 +301,7 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
     tap = Tap()
     bucket = new_bucket(
         max_tokens=1,
-        lease_seconds=9,
+        lease_seconds=30,
         on_event=on_event,
         tap=tap,
         runtime=Runtime(wrap=tap.around, lock=lock),
@@ -311,7 +311,7 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
     tap.inject(Renew, answer=THROTTLED, commits=False)
     with pytest.raises(StoreUnavailable):
         lease.renew()
-    eventually(lambda: any(name.startswith("ddb-lease-callback") for _, name, _ in told))
+    eventually(lambda: any(name.startswith("ddb-lease-callback") for _, name, _ in told), within=60)
     tap.inject(Release, answer=THROTTLED, commits=False)
     lease.release()
     second = bucket.acquire(timeout=5)

@@ -18,7 +18,7 @@ from scripts.harness.queuers import DIES, QueueJob, wait_in_order
 from scripts.harness.referee import Log, note, now
 from tests.conftest import TABLE
 
-LEASE = 4.0
+LEASE = 8.0
 
 PASSED_SECONDS = 40.0
 """Within which a dead waiter is passed over, on a busy machine; its ticket lasts for 60 s."""

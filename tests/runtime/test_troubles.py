@@ -19,7 +19,7 @@ from ddb_lease._protocol.messages import Release, Renew, RenewEach
 from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
 from ddb_lease.events import Acquired, Lost, Released, Renewed
-from tests.runtime.troubles import PATIENCE, Process, Told, outlives, renewed, threads
+from tests.runtime.troubles import PATIENCE, Process, Told, outlive, outlives, renewed, threads
 from tests.support import UNSENT, Stalling, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,14 +234,17 @@ def test_threads_of_the_library_keep_no_interpreter_from_exiting(process):
 
 
 def test_a_lease_whose_renewal_hangs_once_is_renewed_by_another_worker(process):
-    bucket = process.bucket(max_tokens=3)
+    bucket = process.bucket(max_tokens=3, lease_seconds=12)
     leases = [bucket.acquire(timeout=PATIENCE) for _ in range(3)]
     go = threading.Event()
     for kind in (Renew, RenewEach):
         bucket.tap.inject(kind, before=lambda _: go.wait(3 * PATIENCE))
+    for lease in leases:  # early: so that two calls may hang, each for a quarter of the lease, long before its deadline
+        lease._held.belief.renew_at = 0.0
+    process.heartbeats.reconsider_all()
     try:
-        for lease in leases:
-            outlives(lease, bucket)
+        # The first comes at once, and not after a third of the lease: so one more.
+        outlive(leases, bucket, renewals=5)
         assert any(lease._held.attempts.given_up for lease in leases)
     finally:
         go.set()
