@@ -425,7 +425,7 @@ def place(tmp_path_factory):
         local.stop()
 
 
-SHORT = {"lease_seconds": 1.5, "timing": Timing(front_end_skew=0.1)}
+SHORT = {"lease_seconds": 6, "timing": Timing(front_end_skew=0.1)}
 
 
 def arguments(place):
@@ -526,14 +526,14 @@ def say(word):
 def busy(lease):
     say("elected")
     if {busy}:
-        until = time.monotonic() + 2.5
+        until = time.monotonic() + 7.5
         while time.monotonic() < until:  # longer than the lease, and without a break
             sum(range(1000))
         lease.check()
         say("held")
 
 leader = Leader(
-    "processes", on_elected=busy, on_lost=lambda lease: say("over" if lease.held else "late"), lease_seconds=1.5,
+    "processes", on_elected=busy, on_lost=lambda lease: say("over" if lease.held else "late"), lease_seconds=6,
     timing=Timing(front_end_skew=0.1), **local.connect(),
 )
 exit_on_sigterm()

@@ -244,17 +244,20 @@ def test_threads_of_several_limiters_stay_within_the_envelope(new_limiter, in_th
     limiters = [new_limiter(rate=50, burst=5), new_limiter(rate=50, burst=5), new_limiter(rate=50, burst=5, prefetch=5)]
     for limiter in limiters:
         limiter.status()
-    end = time.monotonic() + 1.0
     began = time.monotonic()
+    end, admissions = began + 1.0, []
 
     def work(limiter):
-        got = 0
-        while time.monotonic() < end:
-            got += limiter.try_acquire()
-        return got
+        while (now := time.monotonic()) < end or (
+            len(admissions) < 20 and now < end + 30
+        ):  # a busy machine needs longer
+            if limiter.try_acquire():
+                admissions.append(1)
 
     workers = [in_thread(lambda limiter=limiter: work(limiter)) for limiter in limiters for _ in range(3)]
-    admitted = sum(worker.result(20) for worker in workers)
+    for worker in workers:
+        worker.result(60)
+    admitted = len(admissions)
     took = time.monotonic() - began
     spread = 2 * max(limiter.status().uncertainty_seconds for limiter in limiters)
     assert admitted <= 50 * (took + spread) + 5 + 5
@@ -271,7 +274,7 @@ limiter.status()
 print("ready", flush=True)
 sys.stdin.readline()
 end, got = time.monotonic() + 1.0, 0
-while time.monotonic() < end:
+while (now := time.monotonic()) < end or (got < 7 and now < end + 30):  # a busy machine needs longer
     got += limiter.try_acquire()
 print(got, limiter.status().uncertainty_seconds)
 """

@@ -199,7 +199,7 @@ def wait_in_order(bucket, table):
     put_leased(table, 0, expires_at=4_102_444_800_000)
     one = bucket()
     with pytest.raises(AcquireTimeout):
-        one.acquire(timeout=0.6)
+        one.acquire(timeout=4)  # after that, no ticket is put any more
     assert {"PutTicket", "DropTicket", "LookAtQueue"} <= one.tap.count().keys()
     one._core.run(_once(RefreshTicket(ticket=one.tap.of(PutTicket)[0].ticket, ttl=1)))
 

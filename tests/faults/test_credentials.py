@@ -18,8 +18,8 @@ from tests.support import eventually
 
 OLD, NEW = "key-old", "key-new"
 BEGINNING = datetime(2030, 1, 1, tzinfo=timezone.utc)
-SHORT_LEASE = 1.2
-LEASE = 4.0
+SHORT_LEASE = 5.0
+LEASE = 6.0
 """Seconds; not fewer, as a machine that stands still for a second must not take the lease."""
 
 

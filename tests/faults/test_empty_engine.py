@@ -18,7 +18,7 @@ from tests.faults.programs import hold_through
 from tests.support import eventually
 
 TOKENS = 3
-LEASE = 1.5
+LEASE = 6.0
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_holder_finds_out_that_the_engine_came_back_empty_and_then_all_promise
         assert patient.lost is LossReason.GONE
         with pytest.raises(LeaseLost):
             patient.check()
-        contest = hold_contest(job(number=TOKENS, tokens=TOKENS, lease_seconds=10.0, seconds=1.0), processes=2)
+        contest = hold_contest(job(number=TOKENS, tokens=TOKENS, lease_seconds=10.0, seconds=3.0), processes=2)
         assert not contest.troubles
         assert contest.grants
         for holder in holders:

@@ -23,10 +23,10 @@ from tests.faults.proxy import (
 )
 from tests.support import eventually
 
-LEASE = 2.0
-LONG_LEASE = 15.0
+LEASE = 6.0
+LONG_LEASE = 24.0
 """Seconds: so long that renewals are retried many times after the first failure."""
-LATE = 2.0
+LATE = 3.0
 """Seconds by which requests or answers are late: more than a tenth of the lease, when the client gives up."""
 
 

@@ -10,12 +10,12 @@ from scripts.harness.referee import now
 from tests.faults.programs import bear_the_doomed
 
 TOKENS = 8
-LEASE = 1.0
+LEASE = 4.0
 """Seconds: how long a killed holder blocks its slot."""
 KILLS = 24
 AT_ONCE = 4
 RETURN_SECONDS = 2.0
-SLACK = 10.0
+SLACK = 40.0
 """For round trips and a busy machine."""
 
 
@@ -25,7 +25,7 @@ def test_whatever_instant_workers_are_killed_at_nothing_is_held_twice_and_every_
     doomed = job(tokens=TOKENS, lease_seconds=LEASE, rounds=KILLS, threads=AT_ONCE, how=seed)
     survivor = job(number=-1)
     with started(bear_the_doomed, doomed) as [mother]:
-        killed = mother.expect("killed")
+        killed = mother.expect("killed", within=110)
         assert killed["born"] == killed["killed"] >= KILLS  # nobody died of anything else
         assert killed["held"] >= KILLS / 3
         bucket = new_bucket(max_tokens=TOKENS, lease_seconds=LEASE)

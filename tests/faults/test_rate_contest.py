@@ -19,7 +19,7 @@ ALONE = Plan(name="alone", processes=1, rate=8, burst=1, counts=(1,), hows=("try
 UNDER_ONE_PARENT = Plan(
     name="under", processes=3, rate=6, burst=3, counts=(1, 2), hows=("under",), share=0.75, seconds=4.0
 )
-BROKEN = Plan(name="broken", processes=3, rate=2, burst=2, counts=(1,), hows=("own rates",), seconds=3.0)
+BROKEN = Plan(name="broken", processes=3, rate=2, burst=2, counts=(1,), hows=("own rates",), seconds=6.0)
 
 
 @pytest.fixture(params=["embedded", "ministack"])

@@ -8,8 +8,8 @@ from ddb_lease import client_config
 from tests.faults.proxy import PASSES, trickling
 from tests.support import eventually, leases_in
 
-LEASE = 4.0
-"""Seconds; a read times out after 0.4 s."""
+LEASE = 6.0
+"""Seconds; a read times out after 0.6 s."""
 
 TRICKLES = trickling(0.1)
 """Some hundred bytes take half a minute or more."""
