@@ -60,7 +60,7 @@ def test_a_lease_without_end_or_number_is_refused():
 def test_each_part_has_a_least_and_is_a_number(setting, least):
     assert getattr(Timing(**{setting: least}), setting) == least
     for wrong in (least - 0.001, math.nan, math.inf):
-        with pytest.raises(ConfigurationError, match=setting):
+        with pytest.raises(ConfigurationError, match=f"{setting} must be .* up, not {wrong!r}$"):
             Timing(**{setting: wrong})
 
 

@@ -62,6 +62,7 @@ from ddb_lease._protocol.rates.messages import (
     Reset,
 )
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket, Ticket
+from ddb_lease.dynamodb import expressions, json_protocol, pool
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import call_for
@@ -433,6 +434,23 @@ def test_a_defect_of_ours_is_raised_as_it_is():
 @pytest.mark.parametrize("error", [TypeError("x"), AttributeError("x"), UnicodeDecodeError("utf-8", b"x", 0, 1, "x")])
 def test_what_the_parser_stumbles_over_is_no_answer_of_the_services(error):
     assert answer_to(error) == Unknown(cause=error)
+
+
+def raised_in(module):
+    """An exception that passed through this module."""
+    try:
+        exec("raise TypeError('x')", {"__name__": module})
+    except TypeError as error:
+        return error
+
+
+@pytest.mark.parametrize("module", ["botocore.parsers", "http.client", "ssl", json_protocol.__name__, pool.__name__])
+def test_what_is_raised_where_answers_are_read_may_be_an_answers_fault(module):
+    assert not answer_to(raised_in(module)).raised_here
+
+
+def test_what_is_raised_elsewhere_is_no_answers_fault():
+    assert answer_to(raised_in(expressions.__name__)).raised_here
 
 
 # Cancelled transactions

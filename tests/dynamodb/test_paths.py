@@ -124,6 +124,7 @@ def test_each_host_is_reached_over_tls_through_a_proxy(path, posts, secure, open
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert all_seen(answers(opened()))
     assert {asked.headers["Host"] for asked in secure.asked} == {HOSTS[where]}
+    assert {asked.headers.get("X-Amz-Target") for asked in secure.asked} == {"DynamoDB_20120810.Query"}
     assert proxy.asked == [(f"{HOSTS[where]}:443", None)], "one connection for all of them"
     require_path(path, posts, sent=3)
 

@@ -183,7 +183,10 @@ def test_an_item_of_another_shape_is_not_written_to(store, items, request_):
     answer = answer_to(store, request_)
     assert isinstance(answer, HitsRefused if isinstance(request_, DropHits) else Rejected)
     assert items.get(FIXED) == {"count": "many"}
-    assert isinstance(answer_to(store, ReadHits(key=FIXED)), Rejected)
+    refused = answer_to(store, ReadHits(key=FIXED))
+    assert isinstance(refused, Rejected)
+    assert repr(items.sort(FIXED)) in str(refused.error)
+    assert "hits have the whole numbers count and ends_at" in str(refused.error)
 
 
 @pytest.mark.parametrize("request_", [SAME, NEXT, NEW], ids=lambda one: one.branch)

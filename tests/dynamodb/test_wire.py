@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool
 from botocore.client import BaseClient
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.endpoint import Endpoint
-from botocore.exceptions import ClientError, SSLError
+from botocore.exceptions import ClientError, NoCredentialsError, SSLError
 from botocore.history import get_global_history_recorder
 from botocore.stub import Stubber
 from urllib3 import HTTPConnectionPool
@@ -139,6 +139,16 @@ class Credentials:
         if self.account_id is None:
             return ReadOnlyCredentials(self.access_key, self.secret_key, self.token)
         return ReadOnlyCredentials(self.access_key, self.secret_key, self.token, self.account_id)
+
+
+def test_where_there_are_no_credentials_any_more_botocore_refuses_as_it_does(service, session, posts, monkeypatch):
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    wire = learnt(client)
+    monkeypatch.setattr(client, "_get_credentials", lambda: None)
+    monkeypatch.setattr(client._request_signer, "_credentials", None)
+    with pytest.raises(NoCredentialsError):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert not posts
 
 
 def test_new_credentials_sign_the_next_request(service, session, posts):

@@ -101,6 +101,15 @@ def test_what_users_give_is_a_value_and_never_part_of_an_expression(name, owner,
         assert (method, skeleton(arguments)) == (call_for(harmless, PLAIN)[0], skeleton(call_for(harmless, PLAIN)[1]))
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_data_may_nest_31_levels_itself_included(lists):
+    deepest = {"k": nested(30, lists=lists)}
+    _, arguments = call_for(claim(data=deepest), PLAIN)
+    assert decode_map(arguments["Item"]["data"]["M"]) == deepest
+    with pytest.raises(ConfigurationError, match="at most 31 levels"):
+        call_for(claim(data={"k": nested(31, lists=lists)}), PLAIN)
+
+
 class Service:
     """A client whose service has one bucket with one free slot, and lets itself be claimed: it notes what is asked."""
 

@@ -173,6 +173,18 @@ def test_a_transaction_reads_what_is_there_and_what_is_not_in_order(client):
     assert [response.get("Item") for response in answer["Responses"]] == [None, item(n=1)]
 
 
+def test_a_transaction_reads_a_hundred_items_and_no_more(client):
+    client.put_item(TableName=TABLE, Item=item(n=1))
+    keys = [*(key(f"absent {number}") for number in range(99)), key()]
+    gets = [{"Get": {"TableName": TABLE, "Key": each}} for each in keys]
+    answer = client.transact_get_items(TransactItems=gets)
+    assert [response.get("Item") for response in answer["Responses"]] == [None] * 99 + [item(n=1)]
+    one_more = {"Get": {"TableName": TABLE, "Key": key("one more")}}
+    answer = refusal(client.transact_get_items, TransactItems=[*gets, one_more])
+    assert answer["Error"]["Code"] == "ValidationException"
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
 def test_a_query_in_pages_sees_each_item_once_and_in_order(client):
     for sk in "54321":
         client.put_item(TableName=TABLE, Item=item(sk))

@@ -54,6 +54,14 @@ def test_a_successor_finds_what_binds_and_not_what_was_given_back_or_has_ended(f
     assert load(folder, clock=clock) == {}
 
 
+def test_what_is_complete_is_not_written_again(folder, clock):
+    journal = Journal(folder, clock=clock)
+    journal.note({A: LATER_MS})
+    (folder.path / NAME).write_bytes(b"as it was left")
+    journal.complete()
+    assert (folder.path / NAME).read_bytes() == b"as it was left"
+
+
 def test_what_is_noted_is_in_the_file_when_it_returns(folder, clock):
     Journal(folder, clock=clock).note({A: LATER_MS})
     assert [json.loads(line) for line in (folder.path / NAME).read_bytes().split(b"\n")[1:]] == [[*A, LATER_MS]]

@@ -246,6 +246,16 @@ def test_an_expired_ticket_is_skipped_and_removed(environment, bucket, table):
     assert tickets_in(table) == []
 
 
+def test_nobody_is_taken_for_dead_by_one_answers_time(environment, table):
+    put_counter(table, max_tokens=2, minted=2, order="fifo")
+    put_free(table, 0, 1)
+    key = put_ticket(table, environment, ago=9)
+    newcomer = environment.bucket()
+    newcomer.tap.odd = [7_200.0, None]  # two hours ahead: by that, the ticket has long expired
+    assert newcomer.try_acquire(count=2) is None
+    assert key in tickets_in(table)
+
+
 def test_one_who_does_not_take_its_slot_is_passed_over_and_removed(environment, bucket, table):
     put_ticket(table, environment, ago=9)
     freed = []

@@ -128,3 +128,20 @@ def test_those_who_wait_for_a_full_bucket_keep_nothing_of_another_from_those_who
         buckets.run(500.0)
         assert buckets.had["everybody", "quiet"] > 180, "as if it were alone: two at a time, for five seconds each"
         assert buckets.idle < 10.0
+
+
+class Longest(Random):
+    """Draws the largest number that it may."""
+
+    def uniform(self, a, b):
+        return b
+
+
+def test_rests_grow_with_each_failure_from_a_tenth_of_a_second_to_two():
+    moves, rests = together(2, Longest()), []
+    move = next(moves)
+    while len(rests) < 7:
+        if isinstance(move, Rest):
+            rests.append(move.seconds)
+        move = moves.send(not isinstance(move, TryFor))
+    assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
