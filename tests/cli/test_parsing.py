@@ -1,6 +1,7 @@
 """The command line as a newcomer types it: options in either place, slips of the fingers, help pages. Nothing is sent."""
 
 import argparse
+import itertools
 import re
 import shlex
 
@@ -10,6 +11,17 @@ from ddb_lease.cli import main, parsing
 
 TOP = main.parser()
 LEAVES = {leaf.prog: leaf for leaf in parsing.leaves(TOP)}
+
+
+def with_all_below(command):
+    """The parser of a command, and those of its commands, and of theirs."""
+    yield command
+    for one in parsing.subcommands(command).values():
+        yield from with_all_below(one)
+
+
+PAGES = {command.prog: command for command in with_all_below(TOP)}
+GROUPS = [page for page, command in PAGES.items() if parsing.subcommands(command)]
 
 
 def refused(line, capsys):
@@ -155,16 +167,30 @@ def help_of(capsys, monkeypatch):
     return page
 
 
-@pytest.mark.parametrize("leaf", ["ddb-lease", "ddb-lease rate", "ddb-lease template", *LEAVES])
-def test_a_help_page_is_80_columns_wide_and_has_two_examples(leaf, help_of):
-    page = help_of(leaf)
-    assert max(map(len, page.splitlines())) <= 80
-    examples = re.findall(r"^  \$ (ddb-lease .*)$", page, re.MULTILINE)
+def before_the_shell(line):
+    """The words of a command line, without what a shell does with them: `> file`, `| program`."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split, words.commenters = True, ""
+    return list(itertools.takewhile(lambda word: word.strip("();<>|&"), words))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_help_page_is_80_columns_wide_and_has_two_examples_that_lead_to_its_command(page, help_of):
+    text = help_of(page)
+    assert max(map(len, text.splitlines())) <= 80
+    examples = re.findall(r"^  \$ (.*)$", text, re.MULTILINE)
     assert len(examples) == 2
     for example in examples:
-        line = example.partition(" > ")[0]
-        assert example.startswith(leaf)
-        assert parsed(line.removeprefix("ddb-lease "))["execute"]
+        program, *words = before_the_shell(example)
+        reached = parsed(shlex.join(words))["leaf"]
+        assert program == TOP.prog
+        assert reached in with_all_below(PAGES[page]), f"{example} leads to {reached.prog}"
+
+
+@pytest.mark.parametrize("page", GROUPS)
+def test_a_help_page_says_in_a_line_what_each_command_below_it_does(page, help_of):
+    listed = re.findall(r"^    ([a-z][\w-]*)(?: {2,}|\n {10,})\w", help_of(page), re.MULTILINE)
+    assert listed == list(parsing.subcommands(PAGES[page]))
 
 
 @pytest.mark.parametrize("leaf", ["ddb-lease", *LEAVES])

@@ -82,6 +82,10 @@ _ELSEWHERE = {
     "cli/lookup.py": ("tests/cli/test_commands.py", "tests/cli/test_operators.py"),
     "cli/main.py": ("tests/cli/test_parsing.py", "tests/cli/test_abbreviations.py", "tests/cli/test_commands.py"),
     "cli/nesting.py": ("tests/cli/test_run.py", "tests/cli/test_limit.py"),
+    **{
+        f"cli/options/{name}.py": ("tests/cli/test_parsing.py",)  # all help pages
+        for name in ("lead", "lease", "limit", "operate", "rate", "run", "setup", "status", "template", "where")
+    },
     "cli/operate.py": ("tests/cli/test_operators.py", "tests/cli/test_commands.py"),
     "cli/processes.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
     "cli/release.py": ("tests/cli/test_commands.py",),
