@@ -5,6 +5,7 @@ import errno
 import os
 import pty
 import re
+import runpy
 import select
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease.cli import supervisor as supervisor_module
+from ddb_lease.cli import watchdog
 from ddb_lease.cli.processes import living, look_at, send
 from ddb_lease.cli.supervisor import (
     CommandNotExecutable,
@@ -962,3 +964,11 @@ def test_the_terminal_is_usable_after_a_killed_full_screen_program(shell, tmp_pa
     shell.type(quoted(supervisor(tmp_path, "sh", "-c", script, deadline_in=5.0, mode="hold")) + "; stty -a\n")
     shell.shows("ready")
     shell.shows(" icanon")
+
+
+@pytest.mark.parametrize("platform", ["freebsd14", "linux", "darwin"])
+def test_where_no_clock_counts_suspended_time_the_watchdog_reads_the_monotonic_one(monkeypatch, platform):
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):
+        monkeypatch.delattr(time, name, raising=False)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert runpy.run_path(watchdog.__file__)["steady_seconds"] is time.monotonic

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import logging
 import re
 import socket
 import threading
@@ -134,6 +135,40 @@ def test_many_viewers_cost_one_look(looks):
         for _ in range(30):
             ask(server, "/data.json")
     assert looks.count == 1
+
+
+@pytest.fixture
+def unanswered(looks, monkeypatch, caplog):
+    """Asks a server that cannot answer, with the log at a level; gives what was logged of it."""
+
+    def data(self):
+        raise LookupError("there is no picture")
+
+    def ask_it(level):
+        with (
+            caplog.at_level(level, logger="ddb_lease"),
+            serving(looks, interval=600) as server,
+            pytest.raises(ConnectionError),  # the server hangs up, and has logged it by then
+        ):
+            ask(server, "/data.json")
+        return [record for record in caplog.records if "a request" in record.getMessage()]
+
+    monkeypatch.setattr(PageServer, "data", data)
+    return ask_it
+
+
+def test_a_request_that_is_not_answered_is_logged_with_its_traceback_and_not_printed(unanswered, capfd):
+    (said,) = unanswered(logging.DEBUG)
+    assert (said.name, said.levelno) == ("ddb_lease", logging.DEBUG)
+    shown = logging.Formatter().format(said)
+    assert "in data\n" in shown
+    assert shown.endswith("LookupError: there is no picture")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unless_details_are_asked_for_nobody_hears_of_it(unanswered, capfd):
+    assert unanswered(logging.INFO) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_it_shows_has_owners_and_no_secrets(looks):
