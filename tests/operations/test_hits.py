@@ -96,6 +96,17 @@ def test_whoever_gets_no_answer_is_told_so():
         hits(world)
 
 
+def test_whoever_forgets_hits_and_gets_no_answer_is_told_so_as_soon_as_the_memorys_seconds_are_over():
+    world = World([0], fates=[Fate(out=None)] * 99)
+    (memory,) = world.memories
+    memory.seconds = 2.0
+    with pytest.raises(StoreUnavailable, match=r"^hits of 'limits': .*lost"):
+        read(world, drop_hits, KEY)
+    assert set(world.count()) == {"DropHits"}
+    last = 1.0  # the last one may be sent when the time is up, and its answer is waited for
+    assert memory.seconds <= memory.time.steady() <= memory.seconds + last
+
+
 def test_nothing_is_written_by_a_time_that_nobody_has_told():
     world = World([0])
     (memory,) = world.memories
