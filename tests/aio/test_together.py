@@ -7,7 +7,7 @@ import pytest
 from ddb_lease import AcquireTimeout, ConfigurationError, LeaseLost, RateTimeout, StoreUnavailable
 from ddb_lease.aio import RateLimiter, acquire_all
 from tests.conftest import TABLE
-from tests.support import UNSENT, Table, eventually, leases_in
+from tests.support import THROTTLED, UNSENT, Table, eventually, leases_in
 
 CONTRACT = True
 NOT_ON = ("embedded", "ministack", "dynoxide")  # it sends what acquire and release send, and nothing else
@@ -78,6 +78,28 @@ def test_an_error_of_one_releases_the_others(two, table):
     asyncio.run(main())
     two[1].tap.everything_fails = None
     assert leased(table, two[0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [({0: UNSENT}, "no connection"), ({2: THROTTLED}, "too many requests"), ({0: THROTTLED, 1: UNSENT}, "too many")],
+    ids=["the first", "the last", "two"],
+)
+def test_those_that_cannot_be_released_keep_none_of_the_others(aio_bucket, bucket_name, table, failing, error):
+    buckets = [aio_bucket(f"{bucket_name}-{number}") for number in range(3)]
+
+    async def main():
+        leases = await acquire_all(buckets, timeout=60)
+        for number, answer in failing.items():
+            buckets[number].tap.everything_fails = answer
+        with pytest.raises(StoreUnavailable, match=error):
+            await leases.release()
+        assert not leases.held
+
+    asyncio.run(main())
+    assert [number for number, bucket in enumerate(buckets) if leased(table, bucket)] == sorted(failing)
+    for bucket in buckets:
+        bucket.tap.everything_fails = None
 
 
 def test_the_first_loss_is_told_once_and_awaited(two, table):
