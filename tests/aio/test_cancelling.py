@@ -1,13 +1,14 @@
 """A cancelled task leaves no lease behind, wherever it is cancelled, and ends at once."""
 
 import asyncio
+import functools
 import threading
 import time
 
 import pytest
 
 from ddb_lease import LeaseLost
-from ddb_lease._protocol.messages import Claim, Look, Release, Renew
+from ddb_lease._protocol.messages import Claim, Done, Look, Release, Renew
 from ddb_lease.aio import threads
 from tests.support import LOST, eventually, leases_in
 
@@ -297,6 +298,29 @@ def test_a_task_cancelled_while_answers_are_lost_releases_what_was_won(aio_bucke
 
     asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
+    all_can_be_had(bucket)
+
+
+def test_a_claim_without_an_answer_that_arrives_after_its_release_is_released_again(aio_bucket, table):
+    bucket = aio_bucket()
+    asyncio.run(give_back(bucket))
+    released = threading.Event()
+    bucket.tap.inject(Release, after=lambda _: released.set())
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(bucket.acquire(timeout=60))
+        cancel = functools.partial(loop.call_soon_threadsafe, task.cancel)
+        bucket.tap.inject(Claim, answer=LOST, commits=False, after=lambda _: cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    bucket.tap.clear()
+    asyncio.run(main())
+    assert released.wait(60), "it found nothing to release"
+    (claim,) = bucket.tap.of(Claim)
+    assert isinstance(bucket.tap.resend(claim), Done)
+    eventually(lambda: nothing_is_left(bucket, table), within=60)
     all_can_be_had(bucket)
 
 
