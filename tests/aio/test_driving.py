@@ -303,12 +303,12 @@ def program(engine, bucket_name, table):
 
     def run(code):
         head = (
-            "import asyncio, os, threading, sys\n"
+            "import asyncio, os, threading, time, sys\n"
             "from ddb_lease._runtime import process\nfrom ddb_lease import aio, LeaseLost, Timing\n"
             "from ddb_lease._runtime.runtime import Runtime\n"
             "from scripts.harness.holders import session\n"
             "from tests.support import Tap\n"
-            "from ddb_lease._protocol.messages import Claim\n"
+            "from ddb_lease._protocol.messages import Claim, Release\n"
             "tap = Tap()\n"
             f"bucket = aio.LeaseBucket({bucket_name!r}, max_tokens=3, lease_seconds=30, table='leases',\n"
             f"    session=session({engine.endpoint_url!r}), endpoint_url={engine.endpoint_url!r},\n"
@@ -329,20 +329,27 @@ def program(engine, bucket_name, table):
     return run
 
 
-def test_at_exit_what_is_held_and_what_a_cancelled_acquire_left_is_released(program, table):
+@pytest.mark.parametrize("held_up", ["before", "after"])
+def test_at_exit_what_is_held_and_what_a_cancelled_acquire_left_is_released(program, table, held_up):
+    """The claim is held up until the exit has begun, before it is carried out or after."""
     out = program(
+        "process.EXIT_SECONDS = 50.0\n"
+        "begun, exiting = threading.Event(), threading.Event()\n"
+        "def hold_up(_):\n"
+        "    begun.set()\n"
+        "    exiting.wait()\n"
+        "    time.sleep(1.0)  # the exit has nothing else to do by now\n"
         "async def main():\n"
-        "    await bucket.acquire(timeout=5)\n"
-        "    begun, task = asyncio.Event(), asyncio.create_task(bucket.acquire(timeout=5))\n"
-        "    loop = asyncio.get_running_loop()\n"
-        "    held_up = threading.Event()\n"
-        "    tap.inject(Claim, before=lambda _: (loop.call_soon_threadsafe(begun.set), held_up.wait(0.5)))\n"
-        "    await begun.wait()\n"
+        "    await bucket.acquire(timeout=50)\n"
+        "    tap.inject(Release, after=lambda _: exiting.set())\n"
+        f"    tap.inject(Claim, {held_up}=hold_up)\n"
+        "    task = asyncio.create_task(bucket.acquire(timeout=50))\n"
+        "    await asyncio.to_thread(begun.wait)\n"
         "    task.cancel()\n"
         "asyncio.run(main())\n"
-        "print(len(bucket._bucket._debts))\n"
+        "print(len(tap.of(Claim)), len(tap.of(Release)))\n"
     )
-    assert out == ["1"]
+    assert out == ["2", "0"]
     assert leases_in(table) == {}
 
 
