@@ -4,15 +4,33 @@ import pytest
 
 from ddb_lease import Limit
 from ddb_lease._protocol.listing import ListPage, PageIs
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.listing import TableReader
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.table import create_table
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 from ddb_lease.models import PERMIT_KEY
-from tests.conftest import TABLE
-from tests.support import LONG_AGO, LOST, NOW, REJECTED, TTL, Tap, put_counter, put_free, put_leased
+from tests.support import LONG_AGO, LOST, NOW, REJECTED, TTL, Table, Tap, put_counter, put_free, put_leased
 
 LISTING = "ddb_lease._operations.listing"
+LISTED = "listed"
+"""A table of these tests' own: what all others leave on an engine takes a busy machine seconds to read."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _listed(engine, session):
+    create_table(
+        LISTED,
+        connection=ConnectionSettings(session=session, endpoint_url=engine.endpoint_url),
+        clock=SystemClock(),
+    )
+
+
+@pytest.fixture
+def table(engine, hands, bucket_name):
+    yield Table(hands, LISTED, bucket_name)
+    engine.drop(bucket_name)
 
 
 @pytest.fixture
@@ -23,14 +41,14 @@ def tap():
 @pytest.fixture
 def reader(engine, session, tap):
     connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
-    reader = TableReader(TABLE, connection=connection, runtime=Runtime(wrap=tap.around))
+    reader = TableReader(LISTED, connection=connection, runtime=Runtime(wrap=tap.around))
     yield reader
     reader.close()
 
 
 @pytest.fixture
 def own(reader, bucket_name):
-    """Reads the table; what it shows under this test's name, and the whole. Other tests have items there, too."""
+    """Reads the table; what it shows under this test's name, and the whole. The others of this module have items there, too."""
 
     def read():
         whole = reader.read()
@@ -41,12 +59,12 @@ def own(reader, bucket_name):
 
 
 def test_a_bucket_is_listed_with_its_leases_and_without_what_they_carry(own, new_bucket, table):
-    new_bucket(max_tokens=3, owner="host-a:1").acquire(timeout=5, data={"job": "nightly", "size": [1, 2]})
+    new_bucket(max_tokens=3, table=LISTED, owner="host-a:1").acquire(timeout=5, data={"job": "nightly", "size": [1, 2]})
     found, whole = own()
     assert (found.kind, found.max_tokens, found.lease_seconds, found.used) == ("bucket", 3, 30.0, 1)
     assert (found.oldest.owner, found.oldest.data, found.oldest.expired) == ("host-a:1", {}, False)
     assert found.oldest.age_seconds == pytest.approx(0, abs=5)
-    assert (whole.table, whole.pages) == (TABLE, 1)
+    assert (whole.table, whole.pages) == (LISTED, 1)
 
 
 def test_expired_leases_and_those_on_retired_slots_use_no_token(own, table):
@@ -111,7 +129,7 @@ def test_a_windows_permits_make_it_a_window(own, table):
     put_leased(table, 0)
     own_item = {"pk": {"S": table.bucket}, "sk": {"S": "slot#00000"}}
     table.client.update_item(
-        TableName=TABLE,
+        TableName=LISTED,
         Key=own_item,
         UpdateExpression="SET #d = :d",
         ExpressionAttributeNames={"#d": "data"},
@@ -121,7 +139,7 @@ def test_a_windows_permits_make_it_a_window(own, table):
 
 
 def test_a_rate_is_listed_with_what_is_left(own, new_limiter):
-    limiter = new_limiter(rate=5, per=3600, burst=3)
+    limiter = new_limiter(rate=5, per=3600, burst=3, table=LISTED)
     assert limiter.try_acquire(2)
     found, _ = own()
     assert found.limits == {"permits": Limit(5.0, per=3600.0, burst=3)}
@@ -131,7 +149,7 @@ def test_a_rate_is_listed_with_what_is_left(own, new_limiter):
 
 
 def test_a_rate_with_keys_is_listed_with_their_number_and_the_blocked_ones(own, new_limiter):
-    limiter = new_limiter(rate=5, per=60)
+    limiter = new_limiter(rate=5, per=60, table=LISTED)
     for key in ("a", "b", "c#d"):
         assert limiter.key(key).try_acquire()
     limiter.key("b").block(600)
