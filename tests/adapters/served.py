@@ -17,12 +17,15 @@ RATE, BURST = 5, 20
 WAIT = 1.0
 """Seconds, in front of the asynchronous application; the other one denies at once."""
 
+BUDGET = 30.0
+"""Seconds for a decision: an answer may take a quarter of it, on a busy machine."""
+
 
 def settings() -> dict[str, Any]:
     """Of the limiter."""
     endpoint_url = os.environ["SERVED_ENDPOINT"]
     where = {"session": session(endpoint_url), "endpoint_url": endpoint_url, "table": TABLE}
-    return {"name": os.environ["SERVED_RATE"], "rate": RATE, "burst": BURST, **where}
+    return {"name": os.environ["SERVED_RATE"], "rate": RATE, "burst": BURST, "budget": BUDGET, **where}
 
 
 def cost_of(path: str) -> int:
