@@ -59,14 +59,14 @@ def wall_ms() -> float:
     return time.time() * 1000
 
 
-def eventually(condition, what: str):
+def eventually(condition, what: str, *, every: float = 0.2):
     """Wait until a condition holds; returns what it returned."""
     ends = now() + PATIENCE
     while now() < ends:
         found = condition()
         if found:
             return found
-        time.sleep(0.2)
+        time.sleep(every)
     raise AssertionError(f"not in {PATIENCE:g} s: {what}")
 
 
@@ -264,7 +264,8 @@ def test_two_hundred_leases_of_one_process_are_all_renewed(job, table):
             after = expiries()
             return all(after[lease_id] > before[lease_id] for lease_id in ids)
 
-        eventually(all_renewed, "all are renewed")
+        # Seldom: where a busy machine reads two hundred slots all the time, the engine has no time for renewals.
+        eventually(all_renewed, "all are renewed", every=3.0)
         holder.tell()
         assert holder.expect("counted")["held"] == 200
         holder.wait()
