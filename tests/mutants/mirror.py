@@ -75,6 +75,9 @@ _ELSEWHERE = {
     "cli/loss_log.py": ("tests/cli/test_run.py",),
     "cli/cgroup.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
     "cli/columns.py": ("tests/cli/test_fitting.py", "tests/cli/test_queue_table.py", "tests/cli/test_commands.py"),
+    "cli/completion.py": ("tests/cli/test_parsing.py",),
+    "cli/conform/command.py": ("tests/cli/test_parsing.py",),
+    "cli/seeing/commands.py": ("tests/cli/test_parsing.py",),
     "cli/command_group.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
     "cli/deferred.py": ("tests/cli/test_imports.py", "tests/cli/test_parsing.py"),
     "cli/exits.py": ("tests/cli/test_parsing.py", "tests/cli/test_run.py", "tests/cli/test_commands.py"),
@@ -116,7 +119,7 @@ _ELSEWHERE = {
     "key_limiter.py": ("tests/test_rate_steering.py", "tests/test_limited_by_key.py", "tests/test_rate_limiter.py"),
     "rate_events.py": ("tests/runtime/rates/test_reporter.py",),
     "lease.py": ("tests/runtime/test_renewer.py",),
-    "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
+    "models.py": ("tests/test_timing.py", "tests/operations/test_status.py", "tests/operations/test_resize.py"),
     "otel.py": ("tests/runtime/test_events.py", "tests/runtime/rates/test_reporter.py"),
     "signals.py": ("tests/runtime/test_exits.py",),
 }
