@@ -19,7 +19,7 @@ from tests.simulation.rates.schedule import DEEDS, RESERVES, SINGLE, Deed, Job, 
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
-SCHEDULES = min(300, int(os.environ.get("DDB_LEASE_SCHEDULES", "10000")) // 8)
+SCHEDULES = min(300, int(os.environ.get("DDB_LEASE_SCHEDULES", "5000")) // 8)
 """Schedules that the suite plays; scripts/simulate --rates plays as many as one likes."""
 
 pytestmark = pytest.mark.timeout(1800)

@@ -1,4 +1,4 @@
-"""The simulator: its schedules, that it notices faults, and ten thousand schedules of the shipped code."""
+"""The simulator: its schedules, that it notices faults, and five thousand schedules of the shipped code."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, ordere
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
-SCHEDULES = int(os.environ.get("DDB_LEASE_SCHEDULES", "10000"))
+SCHEDULES = int(os.environ.get("DDB_LEASE_SCHEDULES", "5000"))
 """Schedules that the suite plays; scripts/simulate plays as many as one likes."""
 
 pytestmark = pytest.mark.timeout(1800)
