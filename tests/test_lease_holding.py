@@ -390,7 +390,7 @@ def kill(heartbeats):
 
     thread = heartbeats._thread
     heartbeats._sleep = die
-    heartbeats._wakeup.put(None)
+    heartbeats._wakeup.wake()
     thread.join(5)
     del heartbeats._sleep
     assert not thread.is_alive()

@@ -12,15 +12,14 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import math
-import queue
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
 from ddb_lease._state import log
 from ddb_lease._state.log import BackgroundThread
@@ -199,7 +198,7 @@ class Heartbeats:
         self._clock = clock
         self._schedule = Schedule()
         self._lock = threading.RLock()
-        self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant, where an Event is not
+        self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
         self._planned = clock.steady()
         self._asleep_until = math.inf  # until the thread has planned its nap, every change wakes it
@@ -223,7 +222,7 @@ class Heartbeats:
         """Call user code soon, on a thread for that. Starts no thread here: a signal handler may call this."""
         self.callbacks.submit(job, line=line, may_start=False)
         if self.callbacks.relief_in() < math.inf:
-            self._wakeup.put(None)  # it must wait, unless the heartbeat starts another thread
+            self._wakeup.wake()  # it must wait, unless the heartbeat starts another thread
 
     def reconsider(self, scheduled: Scheduled) -> None:
         """It may be due at another time now."""
@@ -314,7 +313,7 @@ class Heartbeats:
         If it should have woken up already, the clock jumped while it slept.
         """
         if due < self._asleep_until or self.overslept():
-            self._wakeup.put(None)
+            self._wakeup.wake()
 
     def _run(self) -> None:
         while True:
@@ -334,10 +333,7 @@ class Heartbeats:
                 self._sleep(LATE_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._wakeup.get(timeout=seconds)
-            while True:
-                self._wakeup.get_nowait()
+        self._wakeup.pause(seconds)
 
 
 def _ahead(group: RenewalGroup) -> float:

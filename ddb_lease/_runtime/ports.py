@@ -6,7 +6,7 @@ Invariant: production has one of each, here or in `dynamodb`; the test kit and t
 from __future__ import annotations
 
 import contextlib
-import queue
+import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -56,27 +56,32 @@ class Lock(Protocol):
     ) -> None: ...
 
 
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(eq=False)
 class Wakeup:
     """Ends a pause early. One thread pauses on it; any thread or signal handler may wake it.
 
-    It uses a `SimpleQueue`, which is reentrant: an `Event` may deadlock if a signal handler sets it while its own
-    thread waits for it. It waits in slices: a signal that arrives just before the thread begins to wait does not end
-    that wait, and its handler runs only after it.
+    It waits for a lock that is taken, and that a wake releases. An `Event` may deadlock if a signal handler sets it
+    while its own thread waits for it. A `SimpleQueue` waits for ever, before Python 3.13, if a signal interrupts the
+    wait and the time is over when the handler has run, or when the thread has the interpreter again. It waits in
+    slices: a signal that arrives just before the thread begins to wait does not end that wait, and its handler runs
+    only after it.
     """
 
-    _rings: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue, init=False)
+    _quiet: threading.Lock = field(default_factory=_taken_lock, init=False)
 
     def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""
         ends_at = time.monotonic() + seconds
-        while (left := ends_at - time.monotonic()) > 0 and self._rings.empty():
-            with contextlib.suppress(queue.Empty):
-                self._rings.get(timeout=min(left, SLICE_SECONDS))
-                break
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._rings.get_nowait()
+        while (left := ends_at - time.monotonic()) > 0:
+            if self._quiet.acquire(timeout=min(left, SLICE_SECONDS)):
+                return
+        self._quiet.acquire(blocking=False)
 
     def sleep(self, seconds: float) -> None:
         """Wait this long; a wake meanwhile ends the next pause."""
@@ -86,4 +91,5 @@ class Wakeup:
 
     def wake(self) -> None:
         """End the current pause, or the next one."""
-        self._rings.put(None)
+        with contextlib.suppress(RuntimeError):  # a wake before it was not seen yet, or is just being seen
+            self._quiet.release()

@@ -141,12 +141,7 @@ class SimulatedHeartbeats(Heartbeats):
         super().__init__(process.clock, workers, workers)
         self._process = process
         self._actor: Actor | None = None
-        self._rings = SimulatedWakeup(process)
-        self._wakeup = self  # type: ignore[assignment] - what the shipped code puts its wakes into
-
-    def put(self, _: None) -> None:
-        """The shipped code wakes it."""
-        self._rings.wake()
+        self._wakeup = SimulatedWakeup(process)
 
     def ensure_running(self) -> None:
         if self._actor is None or not self._actor.alive:
@@ -159,7 +154,7 @@ class SimulatedHeartbeats(Heartbeats):
         first = self._schedule.first()
         until = float("inf") if first is None else max(seconds, first - process.clock.steady())
         self._asleep_until = process.clock.steady() + until
-        self._rings.pause(until)
+        self._wakeup.pause(until)
         thawed_now = process.thawed_at == process.world.now
         awake_until = process.froze_at if thawed_now else process.clock.steady()
         self._planned = max(self._planned, awake_until)

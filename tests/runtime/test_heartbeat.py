@@ -5,6 +5,7 @@ import functools
 import gc
 import math
 import threading
+import time
 import weakref
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ddb_lease._runtime import heartbeat, process
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import LATE_SECONDS, NAP_SECONDS, Heartbeats, Schedule
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
 from tests.interrupting import interrupted
 from tests.support import MovableClock
@@ -74,10 +76,24 @@ class Patient:
         return self.renews
 
 
+class CountedWakeup(Wakeup):
+    """Counts how often it was woken."""
+
+    wakes = 0
+
+    def wake(self):
+        self.wakes += 1
+        super().wake()
+
+
 class Threadless(Heartbeats):
     """Heartbeats whose turns the test takes."""
 
     started = 0
+
+    def __init__(self, clock, workers):
+        super().__init__(clock, workers)
+        self._wakeup = CountedWakeup()
 
     def ensure_running(self):
         self.started += 1
@@ -387,20 +403,20 @@ def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
 def test_until_the_nap_is_planned_anything_scheduled_wakes_the_thread(beats, clock):
     beating = Patient(clock, 2_000.0)
     beats.add(beating)
-    assert beats._wakeup.qsize() == 1
+    assert beats._wakeup.wakes == 1
     beats.reconsider(beating)
-    assert beats._wakeup.qsize() == 2
+    assert beats._wakeup.wakes == 2
     beats.reconsider_all()
-    assert beats._wakeup.qsize() == 3
+    assert beats._wakeup.wakes == 3
 
 
 @pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
 def test_during_a_nap_only_what_is_due_before_its_end_wakes_the_thread(beats, clock, due_in, rings):
     beats._asleep_until = clock.steady() + 1.0
     beats.add(Patient(clock, clock.steady() + due_in))
-    assert beats._wakeup.qsize() == rings
+    assert beats._wakeup.wakes == rings
     beats.reconsider_all()
-    assert beats._wakeup.qsize() == 2 * rings
+    assert beats._wakeup.wakes == 2 * rings
 
 
 def test_one_heartbeat_serves_a_process():
@@ -634,7 +650,7 @@ def test_after_the_clock_has_jumped_anything_scheduled_wakes_the_thread(beats, c
     beats._asleep_until = clock.steady() + 1.0
     clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
     beats.add(Patient(clock, clock.steady() + 30.0))
-    assert beats._wakeup.qsize() == 1
+    assert beats._wakeup.wakes == 1
 
 
 def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
@@ -648,7 +664,7 @@ def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypat
         return seconds
 
     def sleep(seconds):
-        rung.append((seconds, beats._wakeup.qsize()))
+        rung.append((seconds, beats._wakeup.wakes))
         raise EndOfTest
 
     def end(*_):
@@ -680,9 +696,11 @@ def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
 def test_one_sleep_takes_all_wakes_before_it(clock):
     beats = Heartbeats(clock, Workers(clock))
     for _ in range(3):
-        beats._wakeup.put(None)
+        beats._wakeup.wake()
+    began = time.monotonic()
     beats._sleep(LONG)
-    assert beats._wakeup.empty()
+    beats._sleep(0.1)
+    assert 0.1 <= time.monotonic() - began < LONG
 
 
 def heartbeat_threads():
@@ -723,7 +741,7 @@ def running(monkeypatch):
     monkeypatch.setattr(beats, "_run", run)
     yield beats
     over.set()
-    beats._wakeup.put(None)
+    beats._wakeup.wake()
     if beats._thread:
         beats._thread.join(LONG)
         assert not beats._thread.is_alive()

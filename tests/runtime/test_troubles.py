@@ -3,18 +3,21 @@
 Bounds on time are generous: they tell "some time" from "never", on a machine that may be busy.
 """
 
+import ctypes
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ddb_lease import LossReason
+from ddb_lease import AcquireTimeout, LossReason
 from ddb_lease._protocol.messages import Release, Renew, RenewEach
 from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
@@ -228,6 +231,39 @@ def test_threads_of_the_library_keep_no_interpreter_from_exiting(process):
     ours = threads("ddb-lease-")
     assert {name.rpartition("-")[0] for name in (thread.name for thread in ours)} >= {"ddb-lease-worker"}
     assert all(thread.daemon for thread in ours)
+
+
+# Signals that interrupt a wait whose time is over when it could go on. Before Python 3.13, a queue waits for ever then.
+
+
+@pytest.fixture
+def on_signal():
+    """Handles SIGUSR1 by this, until the test ends."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda act: signal.signal(signal.SIGUSR1, lambda *_: act())
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_signals_that_strike_the_heartbeat_while_another_thread_has_the_interpreter_do_not_stop_it(process, on_signal):
+    on_signal(lambda: None)
+    bucket = process.bucket(max_tokens=1, lease_seconds=9)
+    lease = bucket.acquire(timeout=PATIENCE)
+    for _ in range(2):
+        time.sleep(0.1)
+        signal.pthread_kill(process.heartbeats._thread.ident, signal.SIGUSR1)
+        ctypes.PyDLL(None).usleep(1_100_000)  # with the interpreter's lock, longer than the heartbeat naps
+    outlives(lease, bucket)
+
+
+def test_a_signal_handler_that_takes_long_keeps_no_acquire_from_its_timeout(process, on_signal):
+    on_signal(lambda: time.sleep(1.2))
+    bucket = process.bucket(max_tokens=1, lease_seconds=60)
+    assert bucket.acquire(timeout=PATIENCE).held
+    timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1])
+    timer.start()
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=1.6)
+    timer.join()
 
 
 # Calls that hang.
