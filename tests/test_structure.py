@@ -92,3 +92,11 @@ def is_documented(node):
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module):
     assert ast.get_docstring(MODULES[module]), module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_waits_for_a_queue_with_a_timeout(module):
+    """Before Python 3.13, a `SimpleQueue` waits for ever if the time is over while a signal is handled."""
+    calls = [node for node in ast.walk(MODULES[module]) if isinstance(node, ast.Call)]
+    gets = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "get"]
+    assert not [call.lineno for call in gets if any(word.arg == "timeout" for word in call.keywords)]
