@@ -148,6 +148,18 @@ def test_a_holder_that_believes_too_long_is_noticed_shrunk_and_told(monkeypatch)
     assert replayed.failure == small.failure
 
 
+def test_a_counter_that_comes_late_tells_how_many_tokens_there_are():
+    """Its bucket was made anew by a client that wants one more, in a transaction that the last moments finish."""
+    assert play(schedule_for(7_026_630)).failure is None
+
+
+def test_a_fate_of_a_transaction_spoils_no_other_request_in_its_place():
+    stuck = Fate("stuck, finished", out=0.01, back=0.01, instead="in-progress")
+    record = play(schedule_for(7_026_630))
+    assert record.faults
+    assert play(replace(record.schedule, faults=dict.fromkeys(record.faults, stuck))).failure is None
+
+
 WEAKER = {
     "a claim of what is leased": ("CLAIM", expressions._free_or_expired, {"S1", "S2", "S5"}),
     "a claim whose fence does not rise": ("CLAIM", expressions._fence_rises, {"S3", "S5"}),

@@ -713,8 +713,8 @@ class Performance:
         self._closing = True
         self.network.odds = 0.0
         self.network.front_ends = self.network.front_ends[:1]
-        if self._resizers and self.network.latest > self.world.now:
-            self._note("finale", "a resize may still be under way: first it arrives")
+        if (self._resizers or COUNTER not in self.service.items) and self.network.latest > self.world.now:
+            self._note("finale", "a resize, or a counter, may still be under way: first it arrives")
             self._all_die()
             self.world.run(self.network.latest + 0.001)
         self._note("finale", "faults are off, all processes die, and a new one wants all tokens")
