@@ -9,7 +9,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -385,6 +385,13 @@ def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
+
+
+def renew_soon(leases: Iterable[Any], heartbeats: Any) -> None:
+    """Let the heartbeat renew these leases early, all at one time: together, where the engine takes batches."""
+    for lease in leases:
+        lease._held.belief.renew_at = 0.0
+    heartbeats.reconsider_all()
 
 
 class Stalling:

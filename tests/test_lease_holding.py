@@ -24,6 +24,7 @@ from tests.support import (
     put_counter,
     put_free,
     put_leased,
+    renew_soon,
     renewals_only,
 )
 
@@ -333,12 +334,6 @@ def renewals(bucket, more):
     eventually(lambda: len(bucket.tap.of(Renew)) >= so_far + more, within=60)
 
 
-def renew_now(bucket, lease):
-    """Let the heartbeat renew it early."""
-    lease._held.belief.renew_at = 0.0
-    bucket.heartbeats.reconsider_all()
-
-
 @pytest.mark.one_api
 def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
     bucket = quick()
@@ -402,7 +397,7 @@ def test_a_slow_release_waits_for_the_renewal_under_way_and_no_renewal_follows_i
     lease = bucket.acquire(timeout=5)
     let_go, started = threading.Event(), threading.Event()
     bucket.tap.inject(Renew, before=lambda _: (started.set(), let_go.wait(60)))
-    renew_now(bucket, lease)
+    renew_soon([lease], bucket.heartbeats)
     assert started.wait(60)
     released: Future = in_thread(lease.release)
     eventually(lambda: not lease.held)
@@ -417,7 +412,7 @@ def test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs(quick, table)
     lease = bucket.acquire(timeout=5)
     let_go, started = threading.Event(), threading.Event()
     bucket.tap.inject(Renew, before=lambda _: (started.set(), let_go.wait(120)))
-    renew_now(bucket, lease)
+    renew_soon([lease], bucket.heartbeats)
     assert started.wait(60)
     began = time.monotonic()
     assert lease.release()

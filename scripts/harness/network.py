@@ -89,6 +89,10 @@ class Fate:
     date: float | None = 0.0
     stalls: bool = False
 
+    def befalls(self, operation: str) -> bool:
+        """Whether it can happen to such a request. A shrunk run sends others than the one whose fates it is given."""
+        return self.instead != "in-progress" or operation == "transact_write_items"
+
 
 LATEST_SECONDS = 890.0
 """The latest arrival of a copy of a request: its signature expires after a quarter of an hour."""
@@ -265,10 +269,7 @@ class Network:
             return Fate(out=out, back=back)
         if self._given is not None:
             given = self._given.get(key)
-            stuck = given is not None and given.instead == "in-progress"
-            if given is None or (
-                stuck and operation != "transact_write_items"
-            ):  # a shrunk run sends others in its place
+            if given is None or not given.befalls(operation):
                 return Fate(out=out, back=back)
             self.fates[key] = given
             return given
@@ -401,7 +402,7 @@ class _Call:
         if self._is_untimely():
             self._network.untimely[self._process.name, self._ordinal] = date is not None
             done(self._error("untimely", date))
-        elif fate.instead == "in-progress" and self._operation == "transact_write_items":
+        elif fate.instead == "in-progress":
             done(self._stuck(date))
         elif fate.refuse and fate.instead:
             done(self._error(fate.instead, date))

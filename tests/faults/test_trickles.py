@@ -6,7 +6,7 @@ import pytest
 
 from ddb_lease import client_config
 from tests.faults.proxy import PASSES, trickling
-from tests.support import eventually, leases_in
+from tests.support import eventually, leases_in, renew_soon
 
 LEASE = 6.0
 """Seconds; a read times out after 0.6 s."""
@@ -30,11 +30,9 @@ def test_a_renewal_whose_answer_trickles_costs_no_lease_of_its_batch(bucket, pro
         new = asked.operation in RENEWALS and proxy.met["trickles", asked.operation] < 1
         return TRICKLES if new else PASSES
 
-    for lease in leases:
-        lease._held.belief.renew_at = 0.0  # at one time: together, where the engine takes batches
     proxy.decide = decide
     before = {slot: item["expires_at"] for slot, item in table.slots().items()}
-    bucket._core.runtime.heartbeat().reconsider_all()
+    renew_soon(leases, bucket._core.runtime.heartbeat())
     eventually(
         lambda: all(table.get(lease.slot)["expires_at"] > before[lease.slot] + LEASE * 1000 for lease in leases),
         within=60,

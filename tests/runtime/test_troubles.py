@@ -23,7 +23,7 @@ from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
 from ddb_lease.events import Acquired, Lost, Released, Renewed
 from tests.runtime.troubles import PATIENCE, Process, Told, outlive, outlives, renewed, threads
-from tests.support import UNSENT, Stalling, eventually
+from tests.support import UNSENT, Stalling, eventually, renew_soon
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -275,9 +275,8 @@ def test_a_lease_whose_renewal_hangs_once_is_renewed_by_another_worker(process):
     go = threading.Event()
     for kind in (Renew, RenewEach):
         bucket.tap.inject(kind, before=lambda _: go.wait(3 * PATIENCE))
-    for lease in leases:  # early: so that two calls may hang, each for a quarter of the lease, long before its deadline
-        lease._held.belief.renew_at = 0.0
-    process.heartbeats.reconsider_all()
+    # Early: so that two calls may hang, each for a quarter of the lease, long before its deadline.
+    renew_soon(leases, process.heartbeats)
     try:
         # The first comes at once, and not after a third of the lease: so one more.
         outlive(leases, bucket, renewals=5)
@@ -290,10 +289,8 @@ def test_a_few_slots_that_hang_cost_the_many_others_nothing(process):
     bucket = process.bucket(max_tokens=100, lease_seconds=12)
     leases = [bucket.acquire(timeout=PATIENCE) for _ in range(100)]
     sick, healthy = leases[::50], [lease for number, lease in enumerate(leases) if number % 50]
-    for lease in leases:  # at one time: so the sick ones share their batches with others
-        lease._held.belief.renew_at = 0.0
     stalling = Stalling(bucket, *sick)
-    process.heartbeats.reconsider_all()
+    renew_soon(leases, process.heartbeats)  # so the sick ones share their batches with others
     try:
         eventually(lambda: not any(lease.held for lease in sick), within=PATIENCE)
         assert all(lease.held for lease in healthy)
@@ -312,9 +309,7 @@ def test_two_hundred_buckets_whose_calls_hang_cost_a_healthy_one_nothing(process
     healthy = process.bucket()
     kept = healthy.acquire(timeout=PATIENCE)
     try:
-        for lease in leases:
-            lease._held.belief.renew_at = 0.0
-        process.heartbeats.reconsider_all()
+        renew_soon(leases, process.heartbeats)
         eventually(lambda: all(stall.hung for stall in stalls), within=PATIENCE)
         outlives(kept, healthy)
     finally:
