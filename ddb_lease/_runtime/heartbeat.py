@@ -190,15 +190,20 @@ class Heartbeats:
     Attributes:
         workers: Send requests.
         callbacks: Call user code: lost-callbacks and `on_event`.
+
+    Args:
+        wakeup: What its thread pauses on.
     """
 
-    def __init__(self, clock: Clock, workers: Workers, callbacks: Workers | None = None) -> None:
+    def __init__(
+        self, clock: Clock, workers: Workers, callbacks: Workers | None = None, *, wakeup: Wakeup | None = None
+    ) -> None:
         self.workers = workers
         self.callbacks = callbacks or Workers(clock, name="ddb-lease-callback")
         self._clock = clock
         self._schedule = Schedule()
         self._lock = threading.RLock()
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup or Wakeup()
         self._thread: threading.Thread | None = None
         self._planned = clock.steady()
         self._asleep_until = math.inf  # until the thread has planned its nap, every change wakes it

@@ -138,10 +138,9 @@ class SimulatedHeartbeats(Heartbeats):
 
     def __init__(self, process: Process) -> None:
         workers: Any = _Workers(process)
-        super().__init__(process.clock, workers, workers)
+        super().__init__(process.clock, workers, workers, wakeup=SimulatedWakeup(process))
         self._process = process
         self._actor: Actor | None = None
-        self._wakeup = SimulatedWakeup(process)
 
     def ensure_running(self) -> None:
         if self._actor is None or not self._actor.alive:

@@ -92,8 +92,8 @@ class Threadless(Heartbeats):
     started = 0
 
     def __init__(self, clock, workers):
-        super().__init__(clock, workers)
-        self._wakeup = CountedWakeup()
+        self.wakeup = CountedWakeup()
+        super().__init__(clock, workers, wakeup=self.wakeup)
 
     def ensure_running(self):
         self.started += 1
@@ -403,20 +403,20 @@ def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
 def test_until_the_nap_is_planned_anything_scheduled_wakes_the_thread(beats, clock):
     beating = Patient(clock, 2_000.0)
     beats.add(beating)
-    assert beats._wakeup.wakes == 1
+    assert beats.wakeup.wakes == 1
     beats.reconsider(beating)
-    assert beats._wakeup.wakes == 2
+    assert beats.wakeup.wakes == 2
     beats.reconsider_all()
-    assert beats._wakeup.wakes == 3
+    assert beats.wakeup.wakes == 3
 
 
 @pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
 def test_during_a_nap_only_what_is_due_before_its_end_wakes_the_thread(beats, clock, due_in, rings):
     beats._asleep_until = clock.steady() + 1.0
     beats.add(Patient(clock, clock.steady() + due_in))
-    assert beats._wakeup.wakes == rings
+    assert beats.wakeup.wakes == rings
     beats.reconsider_all()
-    assert beats._wakeup.wakes == 2 * rings
+    assert beats.wakeup.wakes == 2 * rings
 
 
 def test_one_heartbeat_serves_a_process():
@@ -650,7 +650,7 @@ def test_after_the_clock_has_jumped_anything_scheduled_wakes_the_thread(beats, c
     beats._asleep_until = clock.steady() + 1.0
     clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
     beats.add(Patient(clock, clock.steady() + 30.0))
-    assert beats._wakeup.wakes == 1
+    assert beats.wakeup.wakes == 1
 
 
 def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
@@ -664,7 +664,7 @@ def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypat
         return seconds
 
     def sleep(seconds):
-        rung.append((seconds, beats._wakeup.wakes))
+        rung.append((seconds, beats.wakeup.wakes))
         raise EndOfTest
 
     def end(*_):
@@ -694,9 +694,10 @@ def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
 
 
 def test_one_sleep_takes_all_wakes_before_it(clock):
-    beats = Heartbeats(clock, Workers(clock))
+    wakeup = Wakeup()
+    beats = Heartbeats(clock, Workers(clock), wakeup=wakeup)
     for _ in range(3):
-        beats._wakeup.wake()
+        wakeup.wake()
     began = time.monotonic()
     beats._sleep(LONG)
     beats._sleep(0.1)
