@@ -356,9 +356,10 @@ def test_a_closed_client_leaves_no_connection_open(service, client, posts):
 
 
 def sockets_to(service):
-    """Open sockets of this process that are connected to the service."""
+    """Open sockets of this process that are connected to the service; other tests may have left some of other families."""
     port = service.server.server_port
-    open_ones = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() >= 0]
+    sockets = [each for each in gc.get_objects() if isinstance(each, socket.socket)]
+    open_ones = [each for each in sockets if each.fileno() >= 0 and each.family == socket.AF_INET]
     found = []
     for each in open_ones:
         with contextlib.suppress(OSError):
