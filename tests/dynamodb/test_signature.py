@@ -97,6 +97,7 @@ def test_there_is_no_template_of_what_is_signed_in_a_way_that_we_do_not_know():
     assert template(signed_with=ReadOnlyCredentials("key", "another", None)) is None
     assert template(url="http://localhost/a/path") is None
     assert template(url="http://localhost/?a=query") is None
+    assert template(**{"User-Agent": "caf\u00e9"}) is None  # botocore sends its bytes
 
 
 def test_a_header_of_one_call_is_in_no_template():

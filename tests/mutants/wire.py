@@ -162,7 +162,9 @@ WIRE = Chapter(
             target="template_of",
             code="not all(value.isascii() for value in texts.values())",
             without="False",
-            noticed_by=(f"{_TESTS}::test_a_user_agent_that_is_not_ascii_is_sent_as_botocore_sends_it",),
+            noticed_by=(
+                "tests/dynamodb/test_signature.py::test_there_is_no_template_of_what_is_signed_in_a_way_that_we_do_not_know",
+            ),
         ),
         Mutant(
             name="a client of the user's own takes botocore's path",
