@@ -13,6 +13,7 @@ import pytest
 
 from ddb_lease import LeaseBucket, LeaseLost, LossReason, StoreError, StoreUnavailable, Timing, events
 from ddb_lease._protocol.messages import Close, Release, Renew, RenewEach, Revoke
+from ddb_lease._runtime import lease_end
 from ddb_lease._runtime.ending import tell_holder
 from tests.support import LOST, REJECTED, Stalling, eventually, leases_in
 
@@ -47,6 +48,12 @@ def told(table):
 @pytest.fixture
 def bucket(new_bucket):
     return new_bucket(max_tokens=1, timing=PATIENT)
+
+
+@pytest.fixture
+def not_sent_later(monkeypatch):
+    """A release that nobody has asked for, though its holder was told, is sent long after the test only."""
+    monkeypatch.setattr(lease_end, "RELEASE_SECONDS", 600.0)
 
 
 ENDINGS = {
@@ -93,6 +100,18 @@ def test_a_callback_that_does_not_return_has_the_grace_and_no_longer(new_bucket,
     assert bucket.release(lease.id)
     assert time.monotonic() - began >= 0.2
     assert told.reasons == [LossReason.RELEASED]
+    told.may_return.set()
+
+
+def test_a_callback_of_a_loss_before_has_the_grace_too(new_bucket, table):
+    told = Told(table, at_once=False)
+    bucket = new_bucket(max_tokens=1, timing=Timing(front_end_skew=0.1, grace=0.2))
+    lease = bucket.acquire(timeout=5, on_lost=told)
+    lease._held.lose(LossReason.REVOKED)
+    began = time.monotonic()
+    assert bucket.release(lease.id)
+    assert time.monotonic() - began >= 0.2
+    eventually(lambda: told.reasons == [LossReason.REVOKED], within=60)
     told.may_return.set()
 
 
@@ -151,7 +170,7 @@ def test_what_was_not_answered_is_sent_again_in_the_background(environment, tabl
     assert leases_in(table) == {}
 
 
-def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in_thread, monkeypatch):
+def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in_thread, monkeypatch, not_sent_later):
     told = Told(table, at_once=False)
     lease = bucket.acquire(timeout=5, on_lost=told)
     stopping = lease._held.end.stopping
@@ -324,7 +343,7 @@ def test_closing_waits_for_nobody_for_ever(new_bucket, table, in_thread):
     working.result(60)
 
 
-def test_a_reset_that_fails_for_one_gives_the_others_back_all_the_same(environment, table):
+def test_a_reset_that_fails_for_one_gives_the_others_back_all_the_same(environment, table, not_sent_later):
     bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     read = bucket._core.status

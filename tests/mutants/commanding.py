@@ -44,7 +44,7 @@ COMMANDS = Chapter(
             module="cli/waiting.py",
             target="__exit__",
             code="self._thread.join(_LEAVE_SECONDS)",
-            without="self._thread.join(20.0)",
+            without="self._thread.join()",
             noticed_by=("tests/cli/test_waiting.py::test_a_terminal_that_hangs_does_not_hold_up_the_end",),
         ),
         Mutant(

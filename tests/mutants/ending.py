@@ -27,7 +27,7 @@ ENDING = Chapter(
             target="tell_holder",
             code="held.end.stopping.begin()",
             without="",
-            noticed_by=(f"{_HERE}test_the_slot_is_kept_until_the_callback_has_returned",),
+            noticed_by=(f"{_HERE}test_a_callback_of_a_loss_before_has_the_grace_too",),
         ),
         Mutant(
             name="a block that ends its own lease by its id loses nothing",
