@@ -72,6 +72,13 @@ def test_a_weight_is_taken_as_a_whole_and_one_beyond_the_burst_never(new_bucket)
         assert bucket.put_decision(RateItem("item", 0, weight=5)).retry_after_ms is None
 
 
+def test_the_rate_that_never_has_so_much_at_once_is_named(new_bucket):
+    second, minute = Rate(3, Duration.SECOND, burst=9), Rate(60, Duration.MINUTE, burst=4)
+    bucket = new_bucket(second, minute)
+    assert not bucket.put(RateItem("item", 0, weight=5))
+    assert bucket.failing_rate is minute
+
+
 def test_a_weight_beyond_the_stored_burst_is_never_let_in_and_raises_nothing(new_bucket):
     new_bucket(TWO_A_MINUTE).put(RateItem("item", 0))
     bucket = new_bucket(Rate(50, Duration.MINUTE))

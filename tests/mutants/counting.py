@@ -163,9 +163,7 @@ COUNTING = Chapter(
             target="DynamoDBBucket.put",
             code="_never(self.rates, item)",
             without="None",
-            noticed_by=(
-                "tests/adapters/test_pyrate.py::test_a_weight_is_taken_as_a_whole_and_one_beyond_the_burst_never",
-            ),
+            noticed_by=("tests/adapters/test_pyrate.py::test_the_rate_that_never_has_so_much_at_once_is_named",),
         ),
     ),
 )
