@@ -643,6 +643,36 @@ def test_each_policy_allows_listed_actions_on_the_one_table(role):
     assert all(re.fullmatch(r"dynamodb:[A-Z][A-Za-z]+", action) for action in statement["Action"])
 
 
+GRANTED = {
+    "worker": ["PutItem", "UpdateItem", "DeleteItem", "PartiQLUpdate", "Query"],
+    "operator": ["GetItem", "UpdateItem", "Query", "Scan"],
+    "reader": ["Query"],
+    "deployer": ["CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"],
+}
+
+
+@pytest.mark.parametrize(("role", "granted"), GRANTED.items(), ids=GRANTED)
+def test_each_policy_is_one_document(role, granted):
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/table/of-mine"
+    listed = [f"dynamodb:{name}" for name in granted]
+    own = {"Sid": role.capitalize(), "Effect": "Allow", "Action": listed, "Resource": arn}
+    assert (set(ROLES), actions(role)) == (set(GRANTED), listed)
+    assert policy(role, arn=arn) == {"Version": "2012-10-17", "Statement": [own]}
+    more = [
+        {"Sid": "DeployerOptional", "Effect": "Allow", "Action": ["dynamodb:UpdateTable"], "Resource": arn},
+        {
+            "Sid": "DeployerOptionalGlobalTable",
+            "Effect": "Allow",
+            "Action": ["dynamodb:DescribeGlobalTable"],
+            "Resource": "arn:aws:dynamodb::123456789012:global-table/table/of-mine",
+        },
+    ]
+    assert policy(role, arn=arn, optional=True) == {
+        "Version": "2012-10-17",
+        "Statement": [own, *(more if role == "deployer" else [])],
+    }
+
+
 def test_the_condition_holds_a_role_to_partition_keys_that_are_the_names_of_buckets_and_shards():
     allowed = ["nightly-report", "nightly-report#*"]
     assert {"Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": allowed}}} == CONDITION
