@@ -1,15 +1,18 @@
 """The boto3 client: one attempt, short timeouts, and the user's own client only if it has both."""
 
+from types import SimpleNamespace
+
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoRegionError
 
 from ddb_lease import ConfigurationError, LeaseBucket, client_config
 from ddb_lease._protocol.messages import Unknown
 from ddb_lease._protocol.records import Counter
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.client import new_session, timeout_for
 from tests.dynamodb.http_body import Body
 from tests.support import claim, mint, release, renew, store_of
 
@@ -90,6 +93,135 @@ def test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows(lease
     assert config.connect_timeout == config.read_timeout
     assert 0.25 <= config.read_timeout <= max(0.25, lease_seconds / 6)
     assert config.read_timeout <= 3.0, "a healthy answer takes milliseconds: waiting longer delays the next try"
+
+
+@pytest.mark.parametrize(
+    ("lease_seconds", "timeout"),
+    [(0.5, 0.25), (2.5, 0.25), (4.0, 0.4), (29.0, 2.9), (30.0, 3.0), (40.0, 3.0), (86_400.0, 3.0)],
+)
+def test_a_timeout_is_a_tenth_of_the_lease_from_a_quarter_of_a_second_to_three(lease_seconds, timeout):
+    assert timeout_for(lease_seconds) == pytest.approx(timeout)
+    config = client_config(lease_seconds)
+    assert (config.connect_timeout, config.read_timeout) == (pytest.approx(timeout), pytest.approx(timeout))
+    settings = ConnectionSettings(session=session())
+    assert settings.call_seconds(lease_seconds) == pytest.approx(2 * timeout), "to connect, and to read"
+    assert settings.answer_seconds == 0.0
+
+
+def test_a_client_of_ours_is_set_up_for_leases():
+    set_up = {
+        "connect_timeout": 3.0,
+        "read_timeout": 3.0,
+        "tcp_keepalive": True,
+        "max_pool_connections": 50,
+    }
+    made = ConnectionSettings(session=session(), endpoint_url=NOWHERE).connect(60)
+    for config in (client_config(), made.meta.config):
+        assert {name: getattr(config, name) for name in set_up} == set_up
+        assert config.retries["total_max_attempts"] == 1
+        assert config.retries["mode"] == "standard"
+    assert client_config().parameter_validation is False, "tests check requests: here it would only take time"
+    assert (made.meta.service_model.service_name, made.meta.endpoint_url) == ("dynamodb", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("connect", "read", "longest", "both"),
+    [(1, 2, 2.0, 3.0), (2, 1, 2.0, 3.0), (None, 2, 2.0, 2.0), (1, None, 1.0, 1.0)],
+)
+def test_a_client_of_the_users_own_is_waited_for_as_long_as_it_waits(connect, read, longest, both):
+    client = own_client(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+    client.meta.config.connect_timeout, client.meta.config.read_timeout = connect, read
+    settings = ConnectionSettings(client=client)
+    assert settings.answer_seconds == longest
+    assert settings.call_seconds(60) == both
+    assert settings.connect(60) is client
+
+
+def test_what_only_behaves_like_a_client_waits_for_no_time_that_is_known():
+    stand_in = SimpleNamespace(meta=SimpleNamespace(config=SimpleNamespace(retries={"total_max_attempts": 1})))
+    settings = ConnectionSettings(client=stand_in)
+    assert (settings.answer_seconds, settings.call_seconds(60)) == (0.0, 0.0)
+    for retries in ({}, None, {"total_max_attempts": 2}, {"max_attempts": 1}):
+        stand_in.meta.config.retries = retries
+        with pytest.raises(ConfigurationError, match="retries by itself"):
+            ConnectionSettings(client=stand_in)
+    del stand_in.meta.config.retries
+    with pytest.raises(ConfigurationError, match="retries by itself"):
+        ConnectionSettings(client=stand_in)
+
+
+def test_a_client_comes_with_nothing_else():
+    client = own_client(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+    for more in ({"endpoint_url": NOWHERE}, {"session": session()}):
+        with pytest.raises(ConfigurationError, match="^give a client, or a session and endpoint_url, not both$"):
+            ConnectionSettings(client=client, **more)
+
+
+def test_where_no_region_is_set_it_is_said_how_to_set_one(monkeypatch):
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    settings = ConnectionSettings(session=boto3.Session("x", "x"))
+    with pytest.raises(ConfigurationError, match="^no AWS region is set: set AWS_DEFAULT_REGION") as caught:
+        settings.connect(30)
+    assert isinstance(caught.value.__cause__, NoRegionError)
+
+
+def test_an_endpoint_that_is_no_url_is_a_mistake_in_the_configuration():
+    with pytest.raises(ConfigurationError, match="^cannot set up a DynamoDB client: Invalid endpoint: nowhere$"):
+        ConnectionSettings(session=session(), endpoint_url="nowhere").connect(30)
+
+
+def test_a_session_is_for_the_profile_and_region_that_are_named(monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[profile ours]\nregion = eu-north-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    ours = new_session(profile="ours")
+    assert (ours.profile_name, ours.region_name) == ("ours", "eu-north-1")
+    assert new_session(profile="ours", region="eu-south-1").region_name == "eu-south-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert new_session().region_name == "eu-west-1"
+    with pytest.raises(ConfigurationError, match=r"\(theirs\) could not be found: see `aws configure list-profiles`$"):
+        new_session(profile="theirs")
+
+
+def test_a_client_of_a_session_is_closed_by_whoever_had_it_made_even_if_it_does_not_close():
+    settings, closed = ConnectionSettings(session=session(), endpoint_url=NOWHERE), []
+    client = settings.connect(30)
+
+    def close():
+        closed.append(True)
+        raise OSError("a socket that does not close")
+
+    client.close = close
+    settings.disconnect(client, user=None)
+    assert closed == [True]
+
+
+def test_a_store_says_where_its_table_is():
+    def whereabouts(connection):
+        return store_of(connection, table="leases").whereabouts
+
+    assert whereabouts(ConnectionSettings(session=session(), endpoint_url=NOWHERE)) == ("leases", NOWHERE, "eu-west-1")
+    stand_in = SimpleNamespace(meta=SimpleNamespace(config=SimpleNamespace(retries={"total_max_attempts": 1})))
+    assert whereabouts(ConnectionSettings(client=stand_in)) == ("leases", "None", "None")
+
+
+@pytest.mark.parametrize(("lease_seconds", "timeout"), [(300.0, 3.0), (60.0, 3.0), (30.0, 3.0), (10.0, 1.0)])
+def test_a_shorter_lease_shortens_the_timeouts_and_a_longer_one_leaves_them(lease_seconds, timeout):
+    store = store_of(ConnectionSettings(session=session(), endpoint_url=NOWHERE))
+    before, closed = store._client, []
+    before.close = lambda: closed.append(True)
+    store.fit(lease_seconds)
+    assert store._client.meta.config.read_timeout == timeout
+    assert (store._client is before) == (timeout == 3.0)
+    assert closed == ([] if timeout == 3.0 else [True])
+    after = store._client
+    for longer in (lease_seconds, 30.0):
+        store.fit(longer)
+        assert store._client is after
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,7 +16,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import explain
-from ddb_lease.dynamodb.endpoint import AWS, endpoint_of
+from ddb_lease.dynamodb.endpoint import AWS, Endpoint, endpoint_of
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.local.app import App
 from ddb_lease.local.embedded import serve
@@ -57,6 +58,21 @@ def test_a_command_that_is_advised_names_its_table_whatever_the_variables_of_a_s
     assert (
         endpoint_of(None, "http://127.0.0.1:1").place(table="a b") == "--table 'a b' --endpoint-url http://127.0.0.1:1"
     )
+
+
+def test_a_command_and_its_options_are_to_be_typed_as_they_are():
+    engine = Endpoint(options="--local", gone="it has ended")
+    assert engine.command("ls", table="a b") == "ddb-lease ls --table 'a b' --local"
+    assert engine.place(table="tab") == "--table tab --local"
+    assert (AWS.options, AWS.gone, AWS.command("ls", table="tab")) == ("", "", "ddb-lease ls --table tab")
+
+
+def test_an_endpoint_is_what_its_session_knows_it_as_before_its_url():
+    engine = Endpoint(options="--local")
+    assert endpoint_of(SimpleNamespace(ddb_lease_endpoint=engine), "http://127.0.0.1:1") is engine
+    assert endpoint_of(SimpleNamespace(ddb_lease_endpoint="no endpoint"), None) is AWS
+    assert endpoint_of(object(), "") is AWS
+    assert endpoint_of(object(), "http://127.0.0.1:1") == Endpoint(options="--endpoint-url http://127.0.0.1:1", gone="")
 
 
 def test_the_embedded_engine_says_how_its_tables_are_made():

@@ -117,6 +117,74 @@ def test_a_process_keeps_only_a_few_clients_for_newcomers():
     assert len(client_module.SHARED._clients) <= 8
 
 
+@pytest.mark.parametrize(
+    ("name", "is_a_setting"),
+    [
+        ("AWS_PROFILE", True),
+        ("BOTO_CONFIG", True),
+        ("HTTP_PROXY", True),
+        ("https_proxy", True),
+        ("NO_PROXY", True),
+        ("no_proxy", True),
+        ("REQUESTS_CA_BUNDLE", True),
+        ("HOME", True),
+        ("SOME_AWS_PROFILE", False),
+        ("LANG", False),
+    ],
+)
+def test_a_setting_is_what_botocore_and_its_http_client_read(monkeypatch, name, is_a_setting):
+    clients, sessions = SharedClients(), iter(range(9))
+
+    def lent():
+        return clients.lend(
+            ("key",), user=None, new_session=lambda: next(sessions), new_client=lambda session: f"of session {session}"
+        )
+
+    monkeypatch.delenv(name, raising=False)
+    assert [lent(), lent()] == ["of session 0", "of session 0"]
+    monkeypatch.setenv(name, "another value")
+    assert lent() == ("of session 1" if is_a_setting else "of session 0")
+
+
+class Client:
+    """Stands for a client: only who it is counts."""
+
+
+def lent(clients, key, user=None):
+    return clients.lend((key,), user=user, new_session=object, new_client=lambda _: Client())
+
+
+def test_only_who_uses_a_client_counts_and_once():
+    clients, one, other = SharedClients(), Client(), Client()
+    client = lent(clients, "a")
+    assert clients.give_back(client, user=one), "nobody in particular uses it"
+    assert [lent(clients, "a", user) is client for user in (one, one, other)] == [True, True, True]
+    assert not clients.give_back(client, user=one)
+    assert clients.give_back(client, user=other)
+    assert not clients.give_back(Client(), user=one), "it is not one of these"
+
+
+def test_a_client_that_is_forgotten_is_for_no_newcomer_and_the_others_stay():
+    clients = SharedClients()
+    one, other = lent(clients, "a"), lent(clients, "b")
+    clients.forget(one)
+    assert lent(clients, "a") is not one
+    assert lent(clients, "b") is other
+    assert not clients.give_back(one, user=None)
+
+
+def test_eight_are_kept_for_newcomers_and_the_oldest_goes_first():
+    clients = SharedClients()
+    made = [lent(clients, number) for number in range(9)]
+    assert [lent(clients, number) is made[number] for number in range(1, 9)] == [True] * 8
+    assert lent(clients, 0) is not made[0]
+
+
+def test_a_client_that_all_share_has_room_for_their_connections():
+    config = client_of(bucket()).meta.config
+    assert (config.max_pool_connections, config.read_timeout, config.connect_timeout) == (250, 3.0, 3.0)
+
+
 FORKING = f"""
 import os, sys
 from ddb_lease import LeaseBucket, StoreError
