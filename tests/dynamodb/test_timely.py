@@ -56,10 +56,29 @@ def test_one_that_is_refused_again_is_raised(client):
     timely = TimelySender(SystemClock()).around(client)
     with pytest.raises(ClientError, match="Signature expired"):
         timely.list_tables()
-    assert len(service.stamps) > 1
+    assert len(service.stamps) == 4, "one sending, and three that are signed anew"
+
+
+def test_a_refusal_that_names_no_time_is_raised_at_once(client):
+    service = Service(client, takes="never")
+    service._dated = "some day"
+    with pytest.raises(ClientError, match="Signature expired"):
+        TimelySender(SystemClock()).around(client).list_tables()
+    assert len(service.stamps) == 1
 
 
 def test_what_is_no_call_is_the_clients_own(client):
     timely = TimelySender(SystemClock()).around(client)
     assert timely.meta is client.meta
     assert timely.can_paginate("list_tables") is True
+    assert timely.exceptions is client.exceptions
+
+
+def test_what_a_call_is_given_is_what_the_client_sends(client):
+    asked = []
+    Service(client, dated=THEN, takes="")
+    client.meta.events.register(
+        "before-parameter-build.dynamodb", lambda params, model, **_: asked.append((model.name, params))
+    )
+    TimelySender(SystemClock()).around(client).list_tables(Limit=3, ExclusiveStartTableName="abc")
+    assert asked == [("ListTables", {"Limit": 3, "ExclusiveStartTableName": "abc"})]

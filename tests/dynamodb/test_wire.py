@@ -6,6 +6,7 @@ import gc
 import gzip
 import http.client
 import json
+import logging
 import socket
 import threading
 import types
@@ -24,12 +25,14 @@ from botocore.stub import Stubber
 from urllib3 import HTTPConnectionPool
 
 from ddb_lease import LeaseBucket, UnknownBucket, client_config
+from ddb_lease._state.log import queued
 from ddb_lease.dynamodb import hooks as hooks_module
 from ddb_lease.dynamodb import wire as wire_module
 from ddb_lease.dynamodb.internals import connections_of
 from ddb_lease.dynamodb.pool import Pool
 from ddb_lease.dynamodb.wire import Wire, wire_for
 from tests.dynamodb.http_service import Says, certificate, says, serving
+from tests.support import eventually
 
 NOW = 1_795_915_800.0
 ARGUMENTS = {
@@ -685,10 +688,43 @@ def test_the_installed_botocore_is_one_that_we_know(service, client, posts):
     assert posts, "a new version: look at `ddb_lease.dynamodb.internals`"
 
 
-def test_a_variable_turns_it_off(service, session, posts, monkeypatch):
-    monkeypatch.setenv(wire_module.VARIABLE, "boto3")
+@pytest.mark.parametrize(
+    ("name", "value"), [("DDB_LEASE_WIRE", "boto3"), ("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER", "1")]
+)
+def test_a_variable_turns_it_off(service, session, posts, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
     bucket = LeaseBucket("nightly", max_tokens=1, session=session, endpoint_url=service.url)
     ask(bucket, service, times=2)
+    assert not posts
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("DDB_LEASE_WIRE", "botocore"), ("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER", "")]
+)
+def test_another_value_of_a_variable_leaves_it_on(client, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert isinstance(wire_for(client), Wire)
+
+
+@pytest.mark.parametrize("stand_in", [None, object(), types.SimpleNamespace(meta=None)])
+def test_what_merely_behaves_like_a_client_has_none(stand_in):
+    assert wire_for(stand_in) is None
+    assert not hasattr(stand_in, "_ddb_lease_wire")
+
+
+def test_why_it_steps_aside_is_told_once_for_each_of_the_first_eight_reasons(service, client, posts, caplog):
+    wire, reasons = learnt(client), [f"Handler{number}" for number in range(10)]
+    with caplog.at_level(logging.DEBUG, "ddb_lease"):
+        for name in [reasons[0], *reasons]:
+            handler = type(name, (), {"__call__": lambda self, **_: None})()
+            client.meta.events.register("before-call.dynamodb", handler)
+            wire.call(client, "update_item", ARGUMENTS, SIGNING)
+            client.meta.events.unregister("before-call.dynamodb", handler)
+        queued.debug("the end")
+        eventually(lambda: "the end" in caplog.messages)
+    said = "requests take botocore's whole path: "
+    told = [message.removeprefix(said) for message in caplog.messages if message.startswith(said)]
+    assert told == [f"tests.dynamodb.test_wire.{name} handles before-call" for name in reasons[:8]]
     assert not posts
 
 
