@@ -35,6 +35,8 @@ _IN_USE: Final = "ResourceInUseException"
 """Another change of the table is under way."""
 _AS_IT_IS: Final = TableOptions()
 _LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
+_REACH_SECONDS: Final = 10.0
+"""So long it is tried to reach a service that has answered nothing yet: from some networks it cannot be."""
 _POLL_SECONDS: Final = (0.2, 1.5)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
@@ -74,7 +76,8 @@ def create_table(
         table: Its name.
         connection: How DynamoDB is reached.
         clock: The clock for the timeout.
-        timeout: Seconds to wait for it to become active.
+        timeout: Seconds to wait for it to become active, and for answers. A service that cannot be reached at all is
+            told of after about ten.
         options: Protection against deletion, and a cap on throughput. On a table that exists, what differs is set; that
             needs the permission ``dynamodb:UpdateTable``.
 
@@ -102,7 +105,8 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
         table: Its name.
         connection: How DynamoDB is reached.
         clock: The clock for the timeout.
-        timeout: Seconds to wait for it to become active, and for answers.
+        timeout: Seconds to wait for it to become active, and for answers. A service that cannot be reached at all is
+            told of after about ten.
 
     Returns:
         Whether TTL is on. Without TTL leases are as safe, but unused slots are never deleted.
@@ -130,6 +134,8 @@ class _Maker:
         self._clock = clock
         self._deadline = deadline
         self._sender = TimelySender(clock)
+        self._answered = False
+        self._reach_by = clock.steady() + _REACH_SECONDS
 
     def create(self, options: TableOptions) -> bool:
         try:
@@ -257,10 +263,17 @@ class _Maker:
         given = {"TableName": self._address.table, **arguments}
 
         def passes(error: BaseException) -> bool:
+            if isinstance(error, aws.ConnectTimeoutError) and not self._answered:
+                return self._clock.steady() < self._reach_by
+            self._answered = self._answered or isinstance(error, aws.ClientError)
             return _may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
 
         try:
-            return self._retrying(retry=retry_if_exception(passes))(self._sender.send, method, given)
+            answer: Mapping[str, Any] = self._retrying(retry=retry_if_exception(passes))(
+                self._sender.send, method, given
+            )
+            self._answered = True
+            return answer
         except aws.ClientError:
             raise
         except CERTAIN as error:
@@ -289,10 +302,12 @@ class _Maker:
 
 _SERVER_ERROR: Final = 500
 _PASSING: Final = {"ThrottlingException", "LimitExceededException", "RequestLimitExceeded"}
+_LASTING: Final = (aws.SSLError, aws.ProxyConnectionError)
+"""A certificate that is not trusted, or a proxy that is not there: as where nobody listens, waiting does not help."""
 
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, aws.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return error_code(error) in _PASSING or status >= _SERVER_ERROR
-    return isinstance(error, (aws.HTTPClientError, OSError))
+    return isinstance(error, (aws.HTTPClientError, OSError)) and not isinstance(error, _LASTING)

@@ -353,6 +353,40 @@ def test_what_does_not_pass_in_time_is_to_be_tried_later(service, make, step, er
         make(protect=True, timeout=0.0)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        aws.EndpointConnectionError(endpoint_url="http://x"),
+        aws.SSLError(endpoint_url="http://x", error="a certificate of nobody we know"),
+        aws.ProxyConnectionError(proxy_url="http://x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_waiting_does_not_help_is_told_at_once(service, make, clock, error):
+    service.answers["create_table"] = [error]
+    with pytest.raises(StoreUnavailable, match="^DynamoDB does not answer: .*http://x"):
+        make()
+    assert clock.slept == []
+
+
+def test_a_service_that_cannot_be_reached_is_tried_for_ten_seconds(service, make, clock):
+    service.answers["create_table"] = [aws.ConnectTimeoutError(endpoint_url="http://x")]
+    with pytest.raises(
+        StoreUnavailable, match='^DynamoDB does not answer: Connect timeout on endpoint URL: "http://x"'
+    ):
+        make()
+    assert 1010.0 <= clock.now < 1012.0
+
+
+@pytest.mark.parametrize("answer", [{}, refused("ResourceInUseException"), refused("ThrottlingException")], ids=str)
+def test_a_service_that_has_answered_is_waited_for_though_it_cannot_be_reached_for_a_time(service, make, clock, answer):
+    unreachable = aws.ConnectTimeoutError(endpoint_url="http://x")
+    service.answers["create_table"] = [answer, unreachable, {}]
+    service.answers["describe_table"] = [*([unreachable] * 100), {"Table": FIT}]
+    assert make().table == "leases"
+    assert clock.now > 1012.0
+
+
 @pytest.mark.parametrize("step", ["update_time_to_live", "update_table"])
 def test_another_change_that_lasts_is_told_once_the_time_is_over(service, make, clock, step):
     fails_at(step, refused("ResourceInUseException", message="being updated"), service)
