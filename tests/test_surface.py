@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import logging
+import operator
 import pickle
 import pkgutil
 import re
@@ -179,6 +180,12 @@ def test_what_web_servers_need_is_one_import_away_and_brings_in_no_framework():
 ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
+def parameters(function):
+    """What may be given to it: names, how they are given, and what they are by default."""
+    of = inspect.signature(function).parameters
+    return [(name, p.kind, p.default) for name, p in of.items() if name != "max_requests"]
+
+
 @pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter", "KeyLimiter", "SlidingWindow"])
 def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
@@ -189,11 +196,13 @@ def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     for member in methods if name in {"Lease", "KeyLimiter"} else methods | {"__init__"}:
         if not inspect.isfunction(getattr(theirs, member)):
             continue
-        there = inspect.signature(getattr(theirs, member)).parameters
-        here = inspect.signature(getattr(ours, member)).parameters
-        assert [str(p).partition(":")[0] for p in there.values()] == [
-            str(p).partition(":")[0] for name, p in here.items() if name != "max_requests"
-        ], member
+        assert parameters(getattr(ours, member)) == parameters(getattr(theirs, member)), member
+
+
+@pytest.mark.parametrize("name", ["acquire_all", "Leader", "Leader.join", "Reservation.settle", "Leases.release"])
+def test_both_apis_take_the_same_arguments(name):
+    ours, theirs = operator.attrgetter(name)(aio), operator.attrgetter(name)(ddb_lease)
+    assert parameters(ours) == parameters(theirs)
 
 
 TYPES = {"Event", "OnEvent", "ThrottledBy"}
