@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 import logging
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import ConfigurationError
+from ddb_lease import ConfigurationError, aio
 from ddb_lease._protocol.messages import AtOnce, Done, Each, Look, Renew, Unsent
 from ddb_lease.aio import LeaseBucket
 from ddb_lease.aio.driver import Driver, Wakeup
@@ -122,6 +123,62 @@ def test_looks_at_once_count_as_not_sent_where_no_thread_can_be_had(monkeypatch)
 def test_a_bound_that_cannot_work_is_refused(aio_bucket, most):
     with pytest.raises(ConfigurationError, match="max_requests"):
         aio_bucket(max_requests=most)
+
+
+@pytest.mark.parametrize("most", [1, 1000])
+def test_the_least_bound_and_the_highest_are_taken(aio_bucket, most):
+    assert aio_bucket(max_requests=most).name
+
+
+@pytest.mark.parametrize("name", ["LeaseBucket", "Leader", "RateLimiter", "SlidingWindow"])
+def test_sixteen_requests_may_be_in_flight_unless_another_bound_is_given(name):
+    assert inspect.signature(getattr(aio, name)).parameters["max_requests"].default == 16
+
+
+class Sending(Blocking):
+    """A synchronous driver, as far as one request needs it."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def perform(self, request):
+        return self.name, request
+
+    def not_sent(self, request, cause):
+        return self.name, request, str(cause)
+
+
+LOOK = Look(limit=1, consistent=False)
+NO_THREAD = "no thread was free to send the request in time: see `max_requests`"
+
+
+def one_look():
+    return (yield LOOK)
+
+
+@pytest.mark.parametrize(
+    ("begin_within", "within", "least"),
+    [(0.01, None, 0.01), (0.01, LONG, 0.01), (None, 0.0, 0.25), (LONG, 0.0, 0.25)],
+    ids=["the driver's time", "the sooner one is the driver's", "a late request", "the sooner one is the request's"],
+)
+def test_a_request_for_which_no_thread_comes_free_in_time_is_not_sent(begin_within, within, least):
+    async def main():
+        threads, go_on = Threads(1), threading.Event()
+        busy = threads.submit(functools.partial(go_on.wait, LONG))
+        driver = Driver(blocking=Sending("ours"), threads=threads, begin_within=begin_within)
+        began = time.monotonic()
+        assert await driver.run(one_look(), Wakeup(), within=within) == ("ours", LOOK, NO_THREAD)
+        assert least <= time.monotonic() - began < LONG
+        assert await driver.by(Sending("theirs")).run(one_look(), Wakeup(), within=within) == (
+            "theirs",
+            LOOK,
+            NO_THREAD,
+        )
+        go_on.set()
+        assert await asyncio.wrap_future(busy)
+        assert await Driver(blocking=Sending("ours"), threads=threads).run(one_look(), Wakeup()) == ("ours", LOOK)
+
+    asyncio.run(main())
 
 
 # Bells.

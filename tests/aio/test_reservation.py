@@ -54,8 +54,10 @@ def test_reserving_and_settling_are_one_request_each(limiter):
         async with await permits.reserve(6, timeout=30) as reservation:
             assert dict(reservation.permits) == {"permits": 6}
             assert 290 < reservation.remaining <= 300
+            assert not reservation.settled
             assert await reservation.settle(2)
             assert reservation.settled
+            assert reservation.remaining == 0.0
             with pytest.raises(ConfigurationError, match="settled already"):
                 await reservation.settle()
         return permits.tap.count()

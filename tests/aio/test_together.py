@@ -42,6 +42,49 @@ def test_all_are_had_and_the_block_releases_all(two, table):
     assert leased(table, two[0]) == leased(table, two[1]) == {}
 
 
+def test_they_are_held_as_long_as_each_is(two, table):
+    async def main():
+        leases = await acquire_all(two, timeout=5)
+        first, second = leases
+        assert await first.release()
+        assert second.held
+        assert not leases.held
+        assert leases.remaining == 0.0
+        with pytest.raises(LeaseLost, match=first.id):
+            leases.check()
+        assert not await leases.release(), "one had ended before"
+        assert not second.held
+
+    asyncio.run(main())
+    assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+
+def test_each_lease_has_the_data_for_all_to_see(two):
+    async def main():
+        async with await acquire_all(two, timeout=5, data={"job": "report"}) as leases:
+            assert [lease.data for lease in leases] == [{"job": "report"}] * 2
+            shown = [(await bucket.status()).leases for bucket in two]
+            assert [[lease.data for lease in of] for of in shown] == [[{"job": "report"}]] * 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"timeout": -1}, "timeout must be 0 or more seconds, or a timedelta, not -1"),
+        ({"data": {1: 2}}, "data's keys must be strings, not int"),
+        ({"on_lost": 5}, "on_lost must be a function that takes the lease, not 5"),
+        ({"rate": 5}, "rate must be a limiter, a key of one, or a pair of one and a number of permits, not 5"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(two, wrong, says):
+    with pytest.raises(ConfigurationError, match=says):
+        asyncio.run(acquire_all(two, **{"timeout": 5} | wrong))
+    assert two[0].tap.sent == two[1].tap.sent == []
+
+
 def test_what_cannot_be_had_in_time_leaves_nothing_held(two, table):
     async def main():
         holder = await two[1].acquire(5, count=2)
