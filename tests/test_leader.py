@@ -322,6 +322,44 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
 
 
+def test_it_shows_what_it_does(lead, environment, bucket_name, monkeypatch):
+    shown = []
+    with contextlib.ExitStack() as outage:
+        outage.enter_context(environment.outage())
+
+        def pause(failures, _chance):
+            shown.append((failures, repr(leader)))
+            if failures == 3:
+                outage.close()
+            return 1.0
+
+        def work(_lease):
+            shown.append(repr(leader))
+            leader.stop()
+            shown.append(repr(leader))
+
+        monkeypatch.setattr("ddb_lease.leader.pause_when_away", pause)
+        leader = lead(work)
+        shown.append(repr(leader))
+        leader.run()
+    follows = f"<Leader {bucket_name!r} follows>"
+    assert shown == [
+        f"<Leader {bucket_name!r} new>",
+        *[(1, follows), (2, follows), (3, follows)],
+        f"<Leader {bucket_name!r} leads>",
+        f"<Leader {bucket_name!r} stopped>",
+    ]
+
+
+def test_in_the_background_a_thread_that_keeps_no_process_alive_leads(lead, bucket_name):
+    with lead(nothing) as leader:
+        (thread,) = [one for one in threading.enumerate() if one.name == f"ddb-lease-leader-{bucket_name}"]
+        assert thread.daemon
+        assert not leader.join(0), "it leads on"
+    assert leader.join(0)
+    assert not thread.is_alive()
+
+
 def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name, caplog):
     several = environment.bucket(bucket_name, max_tokens=4)
     several.acquire().release()

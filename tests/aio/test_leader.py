@@ -196,6 +196,47 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
 
 
+def test_it_shows_what_it_does(lead, environment, bucket_name, monkeypatch):
+    shown = []
+    with contextlib.ExitStack() as outage:
+        outage.enter_context(environment.outage())
+
+        def pause(failures, _chance):
+            shown.append((failures, repr(leader)))
+            if failures == 3:
+                outage.close()
+            return 1.0
+
+        def work(_lease):
+            shown.append(repr(leader))
+            leader.stop()
+            shown.append(repr(leader))
+
+        monkeypatch.setattr("ddb_lease.aio.leader.pause_when_away", pause)
+        leader = lead(work)
+        shown.append(repr(leader))
+        asyncio.run(leader.run())
+    follows = f"<Leader {bucket_name!r} follows>"
+    assert shown == [
+        f"<Leader {bucket_name!r} new>",
+        *[(1, follows), (2, follows), (3, follows)],
+        f"<Leader {bucket_name!r} leads>",
+        f"<Leader {bucket_name!r} stopped>",
+    ]
+
+
+def test_in_the_background_it_is_a_task_of_its_name(lead, bucket_name):
+    async def main():
+        leader = lead(lambda _: None)
+        assert await leader.join(), "there is nothing to wait for"
+        async with leader:
+            assert f"ddb-lease-leader-{bucket_name}" in {task.get_name() for task in asyncio.all_tasks()}
+            assert not await leader.join(0), "it goes on"
+        assert await leader.join(0)
+
+    asyncio.run(main())
+
+
 def test_a_second_cancellation_does_not_give_the_place_away_while_its_work_ends(lead, environment, bucket_name):
     follower = environment.bucket(bucket_name)
     free = []

@@ -328,6 +328,65 @@ def test_methods_classmethods_and_staticmethods_get_the_lease_after_their_object
         assert asyncio.run(make("Monday")) == (Jobs, "the lease", "Monday")
 
 
+def test_coroutine_methods_get_the_lease_after_their_object_by_whatever_name(recorder):
+    class Jobs:
+        @recorder.aleased
+        @classmethod
+        async def of_the_class(kind, lease, day):  # noqa: N804 - by any name
+            return kind, lease, day
+
+        @recorder.aleased
+        @staticmethod
+        async def alone(lease, day):
+            return Jobs, lease, day
+
+    for make in (Jobs.of_the_class, Jobs().of_the_class, Jobs.alone, Jobs().alone):
+        assert asyncio.run(make("Monday")) == (Jobs, "the lease", "Monday")
+
+
+@pytest.mark.parametrize(
+    ("form", "before"),
+    [(lambda function: function, ["its object"]), (classmethod, ["its class"]), (staticmethod, [])],
+    ids=["method", "classmethod", "staticmethod"],
+)
+@pytest.mark.parametrize("awaited", [False, True], ids=["plain", "awaited"])
+def test_a_key_is_made_of_what_a_method_of_any_form_is_called_with(form, before, awaited):
+    keys = []
+
+    @contextlib.contextmanager
+    def enter(key):
+        keys.append(key)
+        yield
+
+    @contextlib.asynccontextmanager
+    async def aenter(key):
+        keys.append(key)
+        yield
+
+    def body(*args, **kwargs):
+        return args, kwargs
+
+    async def abody(*args, **kwargs):
+        return args, kwargs
+
+    def key(*args, **kwargs):
+        return len(args), kwargs
+
+    class Jobs:
+        if awaited:
+            work = decorate_async(form(abody), aenter, wording=LIMITING, key=key)
+        else:
+            work = decorate(form(body), enter, wording=LIMITING, key=key)
+
+    jobs = Jobs()
+    made = jobs.work("Monday", hour=7)
+    given, named = asyncio.run(made) if awaited else made
+    own = {"its object": jobs, "its class": Jobs}
+    assert given == (*(own[one] for one in before), "Monday")
+    assert named == {"hour": 7}
+    assert keys == [(len(given), {"hour": 7})]
+
+
 def test_other_callables_get_the_lease_first(recorder):
     assert recorder.leased(Callable())("Monday") == ("the lease", "Monday")
     assert recorder.leased(functools.partial(plain, day="Monday"))() == "Monday under the lease"
