@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import http.client
+import json
 import logging
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -11,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lease.local.backend import FIVE_YEARS_S
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.messages import HEALTH_PATH
-from ddb_lease.local.tokens import VALID_S, TokenLedger, Verdict
+from ddb_lease.local.tokens import TokenLedger, Verdict
 
 NOW_S = 1_800_000_000.0
+FIVE_YEARS_S = 157_680_000
 
 
 class FakeClock:
@@ -100,7 +101,7 @@ def test_a_cancelled_transaction_is_not_remembered(client):
 
 def test_a_token_is_forgotten_after_ten_minutes(client, clock):
     count_up(client, token="t1")
-    clock.now_s += VALID_S - 1
+    clock.now_s += 599
     count_up(client, token="t1")
     assert counter(client) == 1
     clock.now_s += 1
@@ -126,6 +127,27 @@ def test_what_a_transaction_should_report_is_no_part_of_its_identity(report):
     ledger: TokenLedger[str] = TokenLedger()
     ledger.record("t", {"TransactItems": []} | report, "done", now_s=0)
     assert ledger.look_up("t", {"TransactItems": []}, now_s=0) == "done"
+
+
+def test_a_transaction_is_the_same_in_whatever_order_its_keys_come():
+    ledger: TokenLedger[str] = TokenLedger()
+    ledger.record("t", {"a": {"b": 1, "c": 2}, "d": 3}, "done", now_s=0)
+    assert ledger.look_up("t", {"d": 3, "a": {"c": 2, "b": 1}}, now_s=0) == "done"
+    assert ledger.look_up("t", {"d": 3, "a": {"c": 1, "b": 2}}, now_s=0) is Verdict.MISMATCH
+
+
+def test_a_token_is_of_one_region(client, engine):
+    elsewhere = engine.session().client("dynamodb", region_name="eu-west-1", endpoint_url=engine.endpoint_url)
+    elsewhere.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    count_up(client, token="t1")
+    count_up(elsewhere, token="t1")
+    count_up(elsewhere, token="t1")
+    assert (counter(client), counter(elsewhere)) == (1, 1)
 
 
 def test_the_sweep_deletes_what_is_past_its_ttl_but_not_more_than_five_years(client, engine):
@@ -202,8 +224,9 @@ def test_requests_from_web_pages_are_refused_and_no_answer_invites_them(engine, 
     plain, _ = ask(engine, "POST", list_tables(engine), b"{}")
     assert plain.status == 200
     assert not [name for name, _ in plain.getheaders() if name.lower().startswith("access-control-")]
-    refused, _ = ask(engine, "POST", list_tables(engine) | {header: "x"}, b"{}")
+    refused, body = ask(engine, "POST", list_tables(engine) | {header: "x"}, b"{}")
     assert refused.status == 403
+    assert json.loads(body)["__type"] == "com.amazonaws.dynamodb.v20120810#AccessDeniedException"
 
 
 def list_tables(engine):
@@ -228,6 +251,7 @@ def test_a_request_addressed_to_another_name_is_refused_whatever_it_asks(engine,
     """A page whose name was pointed at 127.0.0.1 is no foreign page to its browser, but it sends that name."""
     refused, body = ask(engine, "POST", list_tables(engine) | {"Host": host}, b"{}", path=path)
     assert refused.status == 403
+    assert json.loads(body)["__type"] == "com.amazonaws.dynamodb.v20120810#AccessDeniedException"
     assert b"Host" in body
 
 
@@ -271,6 +295,58 @@ def ask(engine, method, headers, body=b"", *, path="/") -> tuple[http.client.HTT
         connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
         return response, response.read()
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("BatchExecuteStatement", "ValidationException"),
+        ("DescribeGlobalTable", "GlobalTableNotFoundException"),
+    ],
+)
+def test_what_moto_would_answer_wrongly_is_refused_with_the_services_error(engine, operation, code):
+    target = {"X-Amz-Target": f"DynamoDB_20120810.{operation}"}
+    refused, body = ask(engine, "POST", list_tables(engine) | target, b"{}")
+    assert refused.status == 400
+    assert refused.getheader("Content-Type") == "application/x-amz-json-1.0"
+    assert json.loads(body)["__type"] == f"com.amazonaws.dynamodb.v20120810#{code}"
+
+
+@pytest.mark.parametrize("path", ["/_engine/health", "/_engine/health?probe=1"])
+def test_the_engine_says_which_it_is(engine, path):
+    response, body = ask(engine, "GET", list_tables(engine), path=path)
+    assert (response.status, json.loads(body)) == (200, {"instance_id": engine.instance_id})
+
+
+def test_the_engine_says_who_holds_leases_and_for_how_long(engine):
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    client.create_table(
+        TableName="t",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    def put(slot: str, *, seconds: int, **attributes: object) -> None:
+        expires_at = {"N": str(int(NOW_S + seconds) * 1000)}
+        item = {"pk": {"S": "b"}, "sk": {"S": slot}, "lease_id": {"S": "x"}, "expires_at": expires_at}
+        client.put_item(TableName="t", Item=item | attributes)
+
+    put("slot#00001", seconds=90, owner={"S": "me"})
+    put("slot#00000", seconds=60, data={"M": {"ddb_lease": {"S": "permit"}}})
+    put("slot#00002", seconds=-1, owner={"S": "expired"})
+    client.put_item(TableName="t", Item={"pk": {"S": "r#00"}, "sk": {"S": "rate#"}, "reach#a": {"N": "9" * 19}})
+    response, body = ask(engine, "GET", list_tables(engine), path="/_engine/leases")
+    at = {"table": "t", "bucket": "b"}
+    assert response.status == 200
+    assert json.loads(body) == {
+        "held": [
+            at | {"item": "slot#00000", "owner": "", "remaining_s": 60.0, "is_permit": True},
+            at | {"item": "slot#00001", "owner": "me", "remaining_s": 90.0, "is_permit": False},
+        ],
+        "awaited": [],
+        "awaited_rates": [],
+    }
 
 
 def test_a_session_ignores_the_users_profile_and_environment(engine, monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """The folder through which processes find the engine: its place, its owner, its permissions and its locks."""
 
+import dataclasses
 import os
 import pwd
 import stat
@@ -7,10 +8,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ddb_lease.local import EngineError, find, start, stop
+from ddb_lease.local import Engine, EngineError, find, start, stop
 from ddb_lease.local import place as place_module
 from ddb_lease.local.folder import locate
 from ddb_lease.local.place import FOLDER_VARIABLE, chosen
@@ -86,6 +88,43 @@ def test_a_user_without_an_entry_has_a_place_that_depends_on_its_number_only(hom
     monkeypatch.setattr(place_module.pwd, "getpwuid", unknown)
     monkeypatch.setenv("TMPDIR", "/elsewhere")
     assert chosen().parent == Path(f"/tmp/ddb-lease-{os.geteuid()}")
+
+
+@pytest.mark.parametrize(
+    ("system", "below"),
+    [("linux", ".local/state/ddb-lease"), ("darwin", "Library/Application Support/ddb-lease")],
+)
+def test_the_folder_is_where_the_system_keeps_what_a_program_remembers(home, monkeypatch, system, below):
+    monkeypatch.setattr(place_module, "sys", SimpleNamespace(platform=system))
+    assert chosen().parent == home / below
+
+
+def test_a_folder_given_by_variable_may_be_relative_and_is_found_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", "below")
+    monkeypatch.chdir(tmp_path)
+    assert chosen().parent == tmp_path / "below"
+    assert chosen().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("machine_id", "name"),
+    [
+        ("abc\n", "engine-ba7816bf"),  # the digest of the number, without the end of its line
+        ("", "engine-4740ae63"),  # that of the machine's name
+        (None, "engine-4740ae63"),
+    ],
+    ids=["a number", "an empty file", "no file"],
+)
+def test_the_folder_is_named_by_the_machines_number_and_else_by_its_name(monkeypatch, machine_id, name):
+    def read(path, *, encoding):
+        assert (str(path), encoding) == ("/etc/machine-id", "ascii")
+        if machine_id is None:
+            raise FileNotFoundError(path)
+        return machine_id
+
+    monkeypatch.setattr(place_module.Path, "read_text", read)
+    monkeypatch.setattr(place_module.platform, "node", lambda: "host")
+    assert chosen().name == name
 
 
 def test_machines_that_share_a_home_have_a_folder_each(home, monkeypatch):
@@ -215,3 +254,47 @@ def test_a_lock_is_given_up_after_the_timeout():
         pytest.fail("two hold it")
     leave.set()
     holder.join()
+
+
+RECORDED = Engine(
+    endpoint_url="http://127.0.0.1:9", pid=12, started_at_ms=34, instance_id="mine", access_key_id="its key"
+)
+
+
+def test_what_was_recorded_is_read_and_is_erased_by_its_own_engine_only():
+    place = locate()
+    place.make()
+    assert not place.is_recorded(RECORDED)
+    place.write(RECORDED)
+    assert place.read() == RECORDED
+    assert place.read().access_key_id == "its key"
+    another = dataclasses.replace(RECORDED, instance_id="another")
+    assert place.is_recorded(RECORDED)
+    assert not place.is_recorded(another)
+    place.erase(another)
+    assert place.read() == RECORDED
+    place.erase(RECORDED)
+    assert place.read() is None
+    assert list(place.path.iterdir()) == [], "no draft is left"
+
+
+def test_an_engine_that_holds_the_folder_in_silence_is_named_by_its_pid():
+    place = locate()
+    place.make()
+    holds = f"holds {place.path} but does not answer: ddb-lease local stop --yes ends it"
+    assert place.silent_engine() == f"the engine of unknown pid {holds}"
+    place.write(RECORDED)
+    assert place.silent_engine() == f"the engine of pid 12 {holds}"
+
+
+def test_an_engine_lives_as_long_as_its_lock_is_held():
+    place = locate()
+    place.make()
+    assert not place.engine_lives(), "no engine has been here"
+    with place.running(timeout_s=0):
+        assert place.engine_lives()
+        assert not place.wait_until_gone(timeout_s=0)
+        with pytest.raises(EngineError, match="the engine of unknown pid holds"), place.running(timeout_s=0):
+            pytest.fail("two hold it")
+    assert not place.engine_lives()
+    assert place.wait_until_gone(timeout_s=0)

@@ -110,6 +110,13 @@ def test_a_request_that_is_too_large_is_refused_before_its_body_is_read(engine):
         assert is_closed(connection)
 
 
+def test_a_request_of_20_mib_is_read(engine):
+    with connected(engine.endpoint_url) as connection:
+        send(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20971520\r\n\r\n{")
+        connection.sock.shutdown(socket.SHUT_WR)
+        assert is_closed(connection), "it was waited for the rest of the body, which did not come"
+
+
 @pytest.mark.parametrize("name", ["Host", "Authorization", "Content-Length", "Content-Type", "X-Amz-Target"])
 def test_a_header_that_says_what_is_asked_may_not_be_there_twice(engine, name):
     head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nX-Amz-Target: DynamoDB_20120810.ListTables\r\n"
@@ -125,7 +132,9 @@ def test_a_header_that_says_what_is_asked_may_not_be_there_twice(engine, name):
 def test_a_request_to_a_proxy_is_refused(engine):
     with connected(engine.endpoint_url) as connection:
         send(connection, b"GET http://example.com/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert received(connection).status == 400
+        response = received(connection)
+        assert (response.status, json.loads(response.read())["message"]) == (400, "the target must be a path")
+        assert response.getheader("Connection") == "close"
 
 
 class SlowApp(App):
@@ -165,3 +174,38 @@ def test_a_stop_refuses_new_requests_and_answers_the_one_in_progress():
     port = server.server_address[1]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+
+
+def test_an_engine_that_stops_closes_the_connection_of_what_it_refuses():
+    server = HttpServer(App(access_key_id=None), poll_s=0.01)
+    server.start()
+    try:
+        server.activity.close(timeout_s=0)
+        with connected(server.endpoint_url) as connection:
+            connection.request("POST", "/", b"{}", LIST_TABLES)
+            response = connection.getresponse()
+            assert (response.status, response.getheader("Connection")) == (503, "close")
+    finally:
+        server.stop()
+
+
+class FailingApp(App):
+    """An app that raises, which no app should."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(access_key_id=None)
+        self.error = error
+
+    def handle(self, request):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"), [(ValueError("a defect"), ["a connection failed"]), (BrokenPipeError("gone"), [])], ids=repr
+)
+def test_what_ends_a_connection_is_logged_with_its_traceback_unless_the_client_left(caplog, error, logged):
+    with serve(app=FailingApp(error)) as engine, connected(engine.endpoint_url) as connection:
+        connection.request("POST", "/", b"{}", LIST_TABLES)
+        assert is_closed(connection)
+    assert caplog.messages == logged
+    assert [record.exc_info[1] for record in caplog.records] == [error][: len(logged)]
