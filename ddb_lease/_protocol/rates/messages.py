@@ -30,7 +30,7 @@ class LimitCharge:
     |---|---|---|
     | idle | there is none, or `tat` < due; `held` <= tolerance - charged - reserved | due + charged |
     | busy | `tat` >= due; `reach` <= due + horizon + tolerance - charged - reserved; `held` as above | tat + charged |
-    | cut | `tat` > `cut`; `held` as above, and <= due + tolerance - charged - reserved - start | start + charged |
+    | cut | `tat` > `cut`; `held` as above, and start + `held` <= the bound of `reach` above | start + charged |
     | kept | there is none, or `tat` <= `cut` | unchanged, as `held` and `reach` |
 
     start is the later of `cut` and due. Cut and kept are for the first charge of a key under a new policy: `cut` is the
