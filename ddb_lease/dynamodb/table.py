@@ -265,15 +265,10 @@ class _Maker:
         def passes(error: BaseException) -> bool:
             if isinstance(error, aws.ConnectTimeoutError) and not self._answered:
                 return self._clock.steady() < self._reach_by
-            self._answered = self._answered or isinstance(error, aws.ClientError)
             return _may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
 
         try:
-            answer: Mapping[str, Any] = self._retrying(retry=retry_if_exception(passes))(
-                self._sender.send, method, given
-            )
-            self._answered = True
-            return answer
+            return self._retrying(retry=retry_if_exception(passes))(self._send, method, given)
         except aws.ClientError:
             raise
         except CERTAIN as error:
@@ -282,6 +277,16 @@ class _Maker:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
             raise StoreUnavailable(f"DynamoDB does not answer: {with_reason(error, self._address.endpoint)}") from error
+
+    def _send(self, method: Callable[..., Mapping[str, Any]], given: Mapping[str, object]) -> Mapping[str, Any]:
+        """Send once, and note that the service has answered, if only to refuse."""
+        try:
+            answer = self._sender.send(method, given)
+        except aws.ClientError:
+            self._answered = True
+            raise
+        self._answered = True
+        return answer
 
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(
