@@ -3,17 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError, NoCredentialsError
+from botocore.exceptions import ConnectionClosedError, NoCredentialsError
 
 from ddb_lease import StoreRejected, StoreUnavailable
 from ddb_lease.dynamodb.dropping import drop_table, require_absent
 from ddb_lease.testing import MovableClock
+from tests.dynamodb.test_answers import client_error as refused
 
 LOST = ConnectionClosedError(endpoint_url="http://nowhere")
-
-
-def refused(code, message="as it says"):
-    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"RequestId": "R"}}, "Any")
 
 
 class Tables:
@@ -80,7 +77,7 @@ def test_a_table_that_is_there_is_left_alone():
         (refused("ValidationException"), StoreRejected, "table 'mine' has other keys than pk and sk"),
         (refused("RequestExpired"), StoreRejected, "set this machine's clock"),
         (
-            refused("InvalidSignatureException", "Signature expired: it is now earlier"),
+            refused("InvalidSignatureException", message="Signature expired: it is now earlier"),
             StoreRejected,
             "set this machine's clock",
         ),

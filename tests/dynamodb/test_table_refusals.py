@@ -12,6 +12,7 @@ from ddb_lease.dynamodb.endpoint import Endpoint
 from ddb_lease.dynamodb.table import TableReport, check_table, create_table
 from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError
+from tests.dynamodb.test_answers import client_error as refused
 
 KEYS = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
 TYPES = [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "S"}]
@@ -38,12 +39,6 @@ class Clock:
     def sleep(self, seconds):
         self.slept.append(seconds)
         self.now += seconds if self.step is None else self.step
-
-
-def refused(code, *, status=400, message="as it says"):
-    """An error answer as botocore raises it."""
-    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return aws.ClientError(response, "AnyOperation")
 
 
 class Service:
