@@ -21,6 +21,7 @@ from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.ports import Wakeup as BlockingBell
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Wakeup
+from scripts.harness.inside import core_of, held_of
 
 APIS = ["threads", "asyncio"]
 
@@ -63,15 +64,15 @@ class Lease:
         self._told: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._lease._held, name)
+        return getattr(held_of(self._lease), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = name in {"_lease", "_loop", "_staged", "_told", "on_lost"}
-        object.__setattr__(self if own else self._lease._held, name, value)
+        object.__setattr__(self if own else held_of(self._lease), name, value)
 
     @property
     def _held(self) -> Any:
-        return self._lease._held
+        return held_of(self._lease)
 
     def __repr__(self) -> str:
         return repr(self._lease)
@@ -96,7 +97,7 @@ class Lease:
         if callback is None:
             self._lease.on_lost = None
         elif self._staged:  # all happens on one thread there, which holds locks: it must not wait for another
-            self._lease._held.loss.on_lost = lambda: callback(self)
+            held_of(self._lease).loss.on_lost = lambda: callback(self)
         else:
             self._lease.on_lost = self._tell
 
@@ -140,10 +141,10 @@ class LeaseBucket:
 
     @property
     def _core(self) -> Any:
-        return self._bucket._core
+        return core_of(self._bucket)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._bucket._core, name)
+        return getattr(core_of(self._bucket), name)
 
     def acquire(self, timeout: float | None = None, *, on_lost: Any = None, **how: Any) -> Lease:
         return self._handed_out(self._loop.run(self._bucket.acquire(timeout, **how)), on_lost)

@@ -28,6 +28,7 @@ from ddb_lease._state import log
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import simulated
 from tests import apis, pages
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap, store_of
@@ -270,7 +271,7 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
             wakeup=lambda: SteppingWakeup(environment),
         )
         limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
-        time = limiter._core.state.rate_time
+        time = core_of(limiter).state.rate_time
         asks_nothing = time.now_ns
         time.now_ns = lambda: None if asks_nothing() is None else round(environment.clock.wall() * 1e9)
         return limiter

@@ -52,6 +52,7 @@ from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
 from ddb_lease.testing.simulated_process import Chance
 from scripts.harness.holders import locks_within
+from scripts.harness.inside import core_of, held_of
 
 
 class Injected(Exception):
@@ -342,7 +343,7 @@ def charges(limiter: Any) -> int:
 
 def wanted(limiter: Any, key: str = "") -> int:
     """How many permits those want who wait for a booking in it, as its state says."""
-    waiting = limiter._core.state.book(key).waiting()
+    waiting = core_of(limiter).state.book(key).waiting()
     return sum(sum(booking.wanted.booked.values()) for booking in waiting)
 
 
@@ -390,7 +391,7 @@ def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None
 def renew_soon(leases: Iterable[Any], heartbeats: Any) -> None:
     """Let the heartbeat renew these leases early, all at one time: together, where the engine takes batches."""
     for lease in leases:
-        lease._held.belief.renew_at = 0.0
+        held_of(lease).belief.renew_at = 0.0
     heartbeats.reconsider_all()
 
 

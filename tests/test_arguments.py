@@ -27,6 +27,7 @@ from ddb_lease import (
     client_config,
 )
 from ddb_lease._runtime.callables import name_of
+from scripts.harness.inside import core_of, held_of
 from tests.conftest import TABLE
 from tests.support import eventually
 
@@ -130,8 +131,10 @@ def test_lengths_rates_and_periods_that_are_none_are_refused(wrong):
 def test_lengths_may_be_timedeltas():
     assert SlidingWindow("b", max_tokens=1, period=timedelta(hours=1), **HERE).period == 3600.0
     limiter = RateLimiter("b", rate=Fraction(5), per=timedelta(minutes=1), **HERE)
-    assert (limiter._core.state.given["permits"].per, limiter.burst) == (60.0, 5)
-    assert LeaseBucket("b", max_tokens=1, lease_seconds=timedelta(minutes=2), **HERE)._core.state.lease_ms() == 120_000
+    assert (core_of(limiter).state.given["permits"].per, limiter.burst) == (60.0, 5)
+    assert (
+        core_of(LeaseBucket("b", max_tokens=1, lease_seconds=timedelta(minutes=2), **HERE)).state.lease_ms() == 120_000
+    )
     assert Timing(grace=timedelta(seconds=1)) == Timing(grace=1.0)
 
 
@@ -279,7 +282,7 @@ def test_a_plain_callback_that_returns_a_coroutine_is_told_when_it_is_called(env
     bucket = environment.bucket()
     made = []
     lease = bucket.acquire(timeout=5, on_lost=lambda lease: made.append(stop(lease)) or made[0])
-    lease._held.loss.announce(LossReason.UNREACHABLE)
+    held_of(lease).loss.announce(LossReason.UNREACHABLE)
     eventually(lambda: "returned a coroutine, and nobody awaits it" in caplog.text)
     assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
 

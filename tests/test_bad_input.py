@@ -25,6 +25,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import check_table, create_table
+from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
 from tests.support import put_counter, put_free, put_leased
 
@@ -226,7 +227,7 @@ def goes_wrong(place, operation, error, says):
         operation(place)
     assert type(told.value) is error
     assert place.table.all() == place.before
-    assert all(bucket._core.leases == {} for bucket in place.made)
+    assert all(core_of(bucket).leases == {} for bucket in place.made)
 
 
 @pytest.mark.parametrize("wrong", ARGUMENTS)

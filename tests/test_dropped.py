@@ -17,6 +17,7 @@ import pytest
 from ddb_lease import AcquireTimeout, LeaseBucket, LossReason, aio
 from ddb_lease._runtime.own_holders import WARN_SECONDS
 from ddb_lease._state import log
+from scripts.harness.inside import core_of, held_of
 from tests.conftest import TABLE
 from tests.support import eventually, leases_in
 
@@ -100,7 +101,7 @@ def test_a_lease_that_somebody_ends_or_keeps_is_not_complained_of(environment, s
         case "release":
             lease.release()
         case "lost":
-            lease._held.loss.announce(lease._held.belief.expire(10**9, slept=False))
+            held_of(lease).loss.announce(held_of(lease).belief.expire(10**9, slept=False))
             assert lease.lost is LossReason.UNREACHABLE
         case "close":
             bucket.close()
@@ -260,7 +261,9 @@ def test_a_short_wait_is_not_warned_of_but_its_timeout_says_who_holds(environmen
 def test_a_cell_of_a_notebook_that_runs_again_is_told_of_the_lease_before(environment, said):
     """The second run makes another bucket, and its lease takes the first one's name."""
     before, again = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
-    again._core.runtime = again._core.own_holders._runtime = before._core.runtime  # one process, and so one heartbeat
+    core_of(again).runtime = core_of(again).own_holders._runtime = core_of(
+        before
+    ).runtime  # one process, and so one heartbeat
     first = before.acquire(timeout=5).id
     with pytest.raises(AcquireTimeout, match=rf"lease {first} on slot 0, .*, whose handle was dropped\)"):
         again.acquire(timeout=20)
@@ -332,5 +335,5 @@ def test_a_task_that_waits_for_its_own_lease_is_warned_and_one_that_waits_for_an
 def test_a_forked_childs_or_a_released_lease_is_not_ours(new_bucket):
     bucket = new_bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
-    assert bucket._core.own_holders.ours() == []
+    assert core_of(bucket).own_holders.ours() == []
     assert isinstance(bucket, LeaseBucket)

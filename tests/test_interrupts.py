@@ -8,6 +8,7 @@ import functools
 import pytest
 
 from ddb_lease._protocol.messages import Claim, Done, Refused, Release
+from scripts.harness.inside import core_of, held_of
 from tests.interrupting import interrupted
 from tests.support import eventually, leases_in
 
@@ -59,13 +60,13 @@ def test_a_release_that_is_interrupted_at_any_point_is_done_all_the_same(new_buc
         left = leases if action in {close, leave_the_buckets_block} else leases[:1]
         if all(lease.held for lease in left):
             assert struck.on_entry_of in entries, struck.struck_at
-            assert all(lease.id in bucket._core.leases for lease in left), "it is renewed, and released at the exit"
+            assert all(lease.id in core_of(bucket).leases for lease in left), "it is renewed, and released at the exit"
             not_begun.append(struck.struck_at)
             action(bucket, leases)
         assert not any(lease.held for lease in left)
         ids = {lease.id for lease in left}
         eventually(lambda ids=ids: not ids & set(leases_in(table).values()))
-        eventually(lambda bucket=bucket: not bucket._core.owed)
+        eventually(lambda bucket=bucket: not core_of(bucket).owed)
         bucket.close()
         assert leases_in(table) == {}
         strike_at += 1
@@ -86,7 +87,7 @@ def test_a_second_interrupt_leaves_the_release_to_the_exit_at_the_latest(new_buc
         both += 1
         left = leases if action is close else leases[:1]
         assert not any(lease.held for lease in left) or action is close
-        bucket._core.at_exit(bucket._core.runtime.clock.steady() + 60)
+        core_of(bucket).at_exit(core_of(bucket).runtime.clock.steady() + 60)
         assert leases_in(table) == {}, struck.struck_at
         second += 1
     assert both > 10, "the interrupter has hardly met the library"
@@ -99,8 +100,8 @@ def test_a_renewal_that_is_interrupted_at_any_point_costs_no_lease(new_bucket, t
     while interrupted(strike_at, functools.partial(renew, bucket, [lease])):
         assert lease.held
         assert leases_in(table) == {lease.slot: lease.id}
-        assert lease._held.attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
-        lease._held.attempts.serial.release()
+        assert held_of(lease).attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
+        held_of(lease).attempts.serial.release()
         strike_at += 1
     assert strike_at > 50, "the interrupter has hardly met the library"
     before = table.get(lease.slot)["expires_at"]
@@ -115,10 +116,10 @@ def test_a_decorated_function_that_is_interrupted_at_any_point_leaves_nothing_le
     work()
     strike_at, kept = 1, []
     while struck := interrupted(strike_at, work):
-        if bucket._core.leases:  # between the acquire and the block, and on entry of its end: no code can guard that
+        if core_of(bucket).leases:  # between the acquire and the block, and on entry of its end: no code can guard that
             assert struck.on_entry_of in {"__enter__", "__exit__"}
             kept.append(struck.struck_at)
-            for lease in list(bucket._core.leases.values()):
+            for lease in list(core_of(bucket).leases.values()):
                 assert lease.held
                 lease.release()
         eventually(lambda: not leases_in(table))
@@ -149,7 +150,7 @@ def test_a_claim_that_arrives_after_its_own_release_is_released_again(environmen
     assert leases_in(table)
     environment.run(32.0, bucket)
     assert leases_in(table) == {}
-    assert bucket._core.owed == {}
+    assert core_of(bucket).owed == {}
     assert bucket.heartbeats.scheduled() == []
 
 
@@ -158,7 +159,7 @@ def test_a_claim_that_arrives_as_the_process_ends_is_released_again(environment,
     claim = interrupted_acquire(bucket)
     arrives = [claim]
     environment.meanwhile.append(lambda: arrives and bucket.tap.resend(arrives.pop()))
-    bucket._core.at_exit(environment.clock.steady() + 5)
+    core_of(bucket).at_exit(environment.clock.steady() + 5)
     assert not arrives
     assert leases_in(table) == {}
 
@@ -173,7 +174,7 @@ def test_once_the_slot_has_changed_hands_the_claim_cannot_arrive_and_nothing_is_
         assert len(bucket.tap.of(Release)) == 1
         assert isinstance(bucket.tap.resend(claim), Refused)
         assert theirs.held
-    assert bucket._core.owed == {}
+    assert core_of(bucket).owed == {}
 
 
 def test_a_claim_that_never_arrives_is_released_a_bounded_number_of_times(environment):

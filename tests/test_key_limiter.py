@@ -12,6 +12,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, Limit
 from ddb_lease.rate_events import Denied
+from scripts.harness.inside import core_of
 from tests.support import charges, eventually
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -93,7 +94,7 @@ def test_a_denial_tells_of_no_permit_that_is_kept_for_who_waits_in_front(new_lim
     limiter = new_limiter(rate=1, per=3_600, burst=6)
     assert limiter.check(5).allowed
     waiting = in_thread(lambda: limiter.check(6, timeout=20_000))  # too far ahead to be booked
-    eventually(lambda: limiter._core.state.book("").first())
+    eventually(lambda: core_of(limiter).state.book("").first())
     denied = limiter.check()
     assert not denied.allowed, "who waits in front takes it"
     assert (denied.remaining, denied.limits["permits"].remaining) == (0, 0)
@@ -135,7 +136,7 @@ def test_a_key_that_was_used_takes_less_than_a_kilobyte_and_neither_thread_nor_s
     assert set(threading.enumerate()) <= threads  # some of other tests may end meanwhile
     assert len(os.listdir("/dev/fd")) <= files
     shared = {}
-    own_bytes(limiter._core.state.book("key-1"), shared=shared)
-    assert 200 <= own_bytes(limiter._core.state.book("key-2"), shared=shared) <= 700
+    own_bytes(core_of(limiter).state.book("key-1"), shared=shared)
+    assert 200 <= own_bytes(core_of(limiter).state.book("key-2"), shared=shared) <= 700
     own_bytes(use[1], shared=shared)
     assert own_bytes(use[2], shared=shared) <= 128

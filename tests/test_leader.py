@@ -16,6 +16,7 @@ from ddb_lease import ConfigurationError, Leader, LeaseLost, StoreRejected, Timi
 from ddb_lease._runtime import leadership
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.testing import TestEnvironment
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.pages import Snippets
 from tests.support import eventually
@@ -528,7 +529,7 @@ def test_the_exit_ends_the_tenure_before_it_releases(place):
     thread = threading.Thread(target=leader.run, daemon=True)
     thread.start()
     eventually(lambda: leader.is_leader, within=LONG)
-    leader._core.at_exit(leader._core.runtime.clock.steady() + LONG)
+    core_of(leader).at_exit(core_of(leader).runtime.clock.steady() + LONG)
     thread.join(LONG)
     assert told == [True]
     assert not thread.is_alive()
@@ -611,7 +612,7 @@ def test_a_killed_leader_is_followed_when_its_lease_has_expired_and_a_stopped_on
         first.kill()
         eventually(lambda: second.is_leader, within=LONG)
         third = start()
-        assert second.current().owner == second._core.owner
+        assert second.current().owner == core_of(second).owner
     assert third.stdout.readline() == "elected\n"
     third.send_signal(signal.SIGTERM)
     assert third.stdout.readline() == "over\n"

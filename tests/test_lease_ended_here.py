@@ -15,6 +15,7 @@ from ddb_lease import LeaseBucket, LeaseLost, LossReason, StoreError, StoreUnava
 from ddb_lease._protocol.messages import Close, Release, Renew, RenewEach, Revoke
 from ddb_lease._runtime import lease_end
 from ddb_lease._runtime.ending import tell_holder
+from scripts.harness.inside import core_of, held_of
 from tests.support import LOST, REJECTED, Stalling, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -107,7 +108,7 @@ def test_a_callback_of_a_loss_before_has_the_grace_too(new_bucket, table):
     told = Told(table, at_once=False)
     bucket = new_bucket(max_tokens=1, timing=Timing(front_end_skew=0.1, grace=0.2))
     lease = bucket.acquire(timeout=5, on_lost=told)
-    lease._held.lose(LossReason.REVOKED)
+    held_of(lease).lose(LossReason.REVOKED)
     began = time.monotonic()
     assert bucket.release(lease.id)
     assert time.monotonic() - began >= 0.2
@@ -173,7 +174,7 @@ def test_what_was_not_answered_is_sent_again_in_the_background(environment, tabl
 def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in_thread, monkeypatch, not_sent_later):
     told = Told(table, at_once=False)
     lease = bucket.acquire(timeout=5, on_lost=told)
-    stopping = lease._held.end.stopping
+    stopping = held_of(lease).end.stopping
     monkeypatch.setattr(stopping, "_grace", lambda: 0.5)
 
     def interrupted(*_, **__):
@@ -211,16 +212,16 @@ def test_a_renewal_in_flight_revives_nothing(new_bucket, table, in_thread):
 
 
 def test_a_lease_that_is_ended_before_its_holder_has_it_is_lost_at_once(bucket, table):
-    told, hold = Told(table), bucket._core.hold
+    told, hold = Told(table), core_of(bucket).hold
 
     def held(*arguments, **how):
         lease = hold(*arguments, **how)
         assert tell_holder(lease, here=None, why="by its id")  # another thread has read its id by `status`
         return lease
 
-    bucket._core.hold = held
+    core_of(bucket).hold = held
     lease = bucket.acquire(timeout=5, on_lost=told)
-    del bucket._core.hold
+    del core_of(bucket).hold
     eventually(lambda: told.reasons == [LossReason.RELEASED])
     assert bucket.release(lease.id)
     with pytest.raises(LeaseLost, match="released"), lease:
@@ -346,14 +347,14 @@ def test_closing_waits_for_nobody_for_ever(new_bucket, table, in_thread):
 def test_a_reset_that_fails_for_one_gives_the_others_back_all_the_same(environment, table, not_sent_later):
     bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
-    read = bucket._core.status
+    read = core_of(bucket).status
 
     def status():
         found = yield from read()
         bucket.tap.everything_fails = LOST
         return found
 
-    bucket._core.status = status
+    core_of(bucket).status = status
     with pytest.raises(StoreUnavailable):
         bucket.reset()
     assert {lease.lost for lease in leases} == {LossReason.RELEASED}
@@ -372,7 +373,7 @@ def test_a_callback_that_closes_its_bucket_is_not_waited_for(new_bucket, table):
 
     others = [bucket.acquire(timeout=5) for _ in range(2)]
     with bucket.acquire(timeout=5, on_lost=close) as lease:
-        lease._held.lose(LossReason.REVOKED)
+        held_of(lease).lose(LossReason.REVOKED)
         eventually(lambda: took, within=60)
     assert took[0] < PATIENT.grace - 1.0
     assert leases_in(table) == {}

@@ -13,6 +13,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
+from scripts.harness.inside import core_of, held_of
 from tests.support import (
     LOST,
     UNSENT,
@@ -53,7 +54,7 @@ def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(environmen
     environment.clock.pass_time(5)
     bucket.tap.inject(Renew, before=lambda _: environment.clock.pass_time(2))
     lease.renew()
-    assert lease.remaining == pytest.approx(30 - lease._held.end.release.grant.margin - 2, abs=0.1)
+    assert lease.remaining == pytest.approx(30 - held_of(lease).end.release.grant.margin - 2, abs=0.1)
 
 
 def test_a_second_release_says_no_and_sends_nothing(bucket, lease):
@@ -295,7 +296,7 @@ def test_one_lease_in_trouble_delays_no_other(environment, table):
     bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     broken = leases[0]
-    broken._held.attempts.plan = lambda: 1 / 0
+    held_of(broken).attempts.plan = lambda: 1 / 0
     environment.run(100, bucket)
     assert not broken.held
     assert all(lease.held for lease in leases[1:])
@@ -418,7 +419,7 @@ def test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs(quick, table)
     assert lease.release()
     assert time.monotonic() - began < 30
     let_go.set()  # the late renewal arrives
-    eventually(lambda: not lease._held.attempts.current)
+    eventually(lambda: not held_of(lease).attempts.current)
     assert leases_in(table) == {}
 
 
@@ -523,7 +524,7 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(env
     lease = bucket.acquire()
     assert lease.held
     assert (
-        lease.remaining + lease._held.end.release.grant.margin
+        lease.remaining + held_of(lease).end.release.grant.margin
         <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
     )
 
@@ -540,7 +541,7 @@ def test_a_claim_is_not_handed_out_in_doubt_even_if_the_bounds_are_narrow(enviro
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)
     assert bucket.acquire().held
-    time = bucket._core.state.time
+    time = core_of(bucket).state.time
     assert not time.doubtful
     assert bucket.tap.count()["Claim"] == 2, "the first one was given back"
 
@@ -591,7 +592,7 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, tabl
     if how == "by hand":
         lease.renew()
     else:
-        bucket._core._renewer.renew([lease._held])
+        core_of(bucket)._renewer.renew([held_of(lease)])
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
@@ -610,7 +611,7 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     environment.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
-        lease.renew() if how == "by hand" else bucket._core._renewer.renew([lease._held])
+        lease.renew() if how == "by hand" else core_of(bucket)._renewer.renew([held_of(lease)])
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 30_000
@@ -631,7 +632,7 @@ def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is
         lease.renew()
     assert bucket.tap.count() == {"Look": 3}
     assert table.get(0)["expires_at"] == before
-    assert 0.0 < lease._held.due_in() <= lease.remaining - 30.0 / 4 + 0.01, "it is tried again while there is time"
+    assert 0.0 < held_of(lease).due_in() <= lease.remaining - 30.0 / 4 + 0.01, "it is tried again while there is time"
     lease.renew()
     assert bucket.tap.count()["Renew"] == 1
 

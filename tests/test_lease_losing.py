@@ -6,6 +6,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, LeaseLost, LossReason
 from ddb_lease._protocol.messages import Release, Renew
+from scripts.harness.inside import held_of
 from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -129,7 +130,7 @@ def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(
     taken_at = environment.clock.steady()
     assert not lease.held
     assert successor.fence > lease.fence
-    assert lease._held.belief.deadline < taken_at
+    assert held_of(lease).belief.deadline < taken_at
     if alive:
         assert told.at[0] < taken_at
 
@@ -165,7 +166,7 @@ def test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late(
 def test_watchers_are_told_of_a_loss_before_its_callback_is_called(environment, bucket, table):
     told = []
     lease = bucket.acquire(timeout=5, on_lost=lambda _: told.append("callback"))
-    lease._held.end.watch(lambda: told.append("watcher"))
+    held_of(lease).end.watch(lambda: told.append("watcher"))
     table.delete(0)
     environment.run(11, bucket)
     assert told == ["watcher", "callback"]
@@ -205,7 +206,7 @@ def test_a_callback_is_called_whatever_the_logs_handlers_do(environment, bucket,
 def test_a_loss_whose_announcement_was_interrupted_is_announced_once_by_whoever_notices(
     environment, bucket, lease, told, table, monkeypatch, at, notices
 ):
-    where = lease._held.attempts if at == "after" else bucket.heartbeats
+    where = held_of(lease).attempts if at == "after" else bucket.heartbeats
     whole = getattr(where, at)
 
     def interrupted(*_, **__):
@@ -297,7 +298,7 @@ def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
     bucket.heartbeats.callbacks.submit = lambda job, **_: after_the_loss.append(job)
     for _ in range(200):
         bucket.tap.inject(Renew, commits=True, answer=LOST)
-    loss = lease._held.loss
+    loss = held_of(lease).loss
     clean_up, lock = loss.clean_up, loss._lock
 
     class Returning:

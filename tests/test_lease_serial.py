@@ -7,6 +7,7 @@ import pytest
 
 from ddb_lease import LeaseLost, StoreRejected, StoreUnavailable
 from ddb_lease._protocol.messages import Release, Renew
+from scripts.harness.inside import core_of, held_of
 from tests.support import LOST, UNSENT, UNTIMELY, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -91,7 +92,7 @@ def test_nothing_is_left_of_a_released_lease(environment):
     bucket = environment.bucket()
     bucket.acquire(5).release()
     assert bucket.heartbeats._schedule.all() == []
-    assert bucket._core.leases == {}
+    assert core_of(bucket).leases == {}
 
 
 def test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over(environment, table):
@@ -128,8 +129,8 @@ def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(env
 def test_an_urgent_renewal_does_not_spin(environment):
     lease = environment.bucket().acquire(5)
     lease.renew()
-    lease._held.belief.renew_at = 0.0
-    assert 0.1 < lease._held.due_in() <= 0.21
+    held_of(lease).belief.renew_at = 0.0
+    assert 0.1 < held_of(lease).due_in() <= 0.21
 
 
 def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environment, table):
@@ -168,15 +169,15 @@ def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(environment,
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with lease._held._lock:
+        with held_of(lease)._lock:
             held.set()
             over.wait(20)
 
     parents = in_thread(hold)
     assert held.wait(10)
-    lease._held.abandon_to_parent()
+    held_of(lease).abandon_to_parent()
     try:
-        assert in_thread(lambda: lease.on_lost or lease._held.due_in()).result(5)
+        assert in_thread(lambda: lease.on_lost or held_of(lease).due_in()).result(5)
     finally:
         over.set()
     parents.result(10)

@@ -18,6 +18,7 @@ from ddb_lease._protocol.rates.messages import ChargeTogether, Settle
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates import limiter_state
 from ddb_lease._state.rates.booking import Booking
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.interrupting import interrupted
 from tests.rates import KeyTable
@@ -98,7 +99,7 @@ def test_a_hold_does_not_outlive_its_item(rates):
 def test_a_reservation_is_found_whatever_other_keys_were_used_while_it_waited(rates, bucket_name, monkeypatch):
     monkeypatch.setattr(limiter_state, "MOST_BOOKS", 4)
     orgs, teams = rates(name=f"{bucket_name}-orgs", rate=1, burst=10), rates(rate=10, burst=10)
-    state = teams._core.state
+    state = core_of(teams).state
     orgs.key("acme").block(60)
 
     class Crowd:
@@ -129,7 +130,7 @@ def test_a_settlement_that_is_interrupted_at_any_point_keeps_its_numbers_and_blo
     org = rates(name=f"{bucket_name}-org", rate=1_000, per=8_000 * HOUR, burst=1_000)
     limiter = rates(rate=1_000, per=8_000 * HOUR, burst=1_000)
     key, used, strike_at = limiter.key("k", under=[org]), 0, 1
-    books = [limiter._core.state.book("k"), org._core.state.book("")]
+    books = [core_of(limiter).state.book("k"), core_of(org).state.book("")]
     while True:
         reservation = key.reserve(2)
         struck = interrupted(strike_at, lambda reservation=reservation: reservation.settle(1), again=strike_at // 2 % 2)
@@ -162,7 +163,7 @@ def test_a_reserve_that_is_interrupted_at_any_point_leaves_no_hold_behind(rates,
         key.reserve(1).settle(0)  # finds what was left
         held = [
             [one.used for one in book.ledger.entries] + list(book.ledger.seen.holds)
-            for book in (limiter._core.state.book("k"), org._core.state.book(""))
+            for book in (core_of(limiter).state.book("k"), core_of(org).state.book(""))
             if book.ledger is not None
         ]
         assert not any(held), struck and struck.struck_at
@@ -175,7 +176,7 @@ def test_a_reserve_that_is_interrupted_at_any_point_leaves_no_hold_behind(rates,
 def test_an_interrupt_at_any_point_leaves_nobody_asleep_who_has_permits(rates):
     limiter = rates(rate=1_000, burst=1_000)
     limiter.acquire()
-    core, strike_at = limiter._core, 1
+    core, strike_at = core_of(limiter), 1
     book = core.state.book("")
     while True:
         woken = []
@@ -254,7 +255,7 @@ def test_closing_wakes_who_waits_under_parents(new_limiter, bucket_name, closes,
     waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
     deadline = time.monotonic() + 20
-    while not teams._core.state.book("red").callers and time.monotonic() < deadline:
+    while not core_of(teams).state.book("red").callers and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(0.2)
     {"key": teams, "parent": orgs}[closes].close()
@@ -267,7 +268,7 @@ def test_nobody_waits_for_ever_and_a_timeout_holds(family):
     limiters[2].acquire(10)
     with pytest.raises(AcquireTimeout):
         key.acquire(timeout=5)
-    assert [limiter._core.state.book("").idle for limiter in limiters[1:]] == [True, True, True]
+    assert [core_of(limiter).state.book("").idle for limiter in limiters[1:]] == [True, True, True]
 
 
 # Tasks.

@@ -9,6 +9,7 @@ import pytest
 
 from ddb_lease import ConfigurationError, SlidingWindow
 from ddb_lease._protocol.rates.messages import Charge
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.rates import KeyTable
 from tests.support import LOST, NO_ANSWERS, Table, charges, drained
@@ -143,7 +144,7 @@ def test_a_denial_is_remembered_until_its_time(limiter, environment):
 def test_a_denial_by_the_table_tells_when_to_come_again(limiter, rates):
     drained(limiter)
     other = rates()
-    other._core.driver.run(other._core.steering.policy(), None)
+    core_of(other).driver.run(core_of(other).steering.policy(), None)
     other.tap.clear()
     assert not other.try_acquire()
     assert charges(other) == 1

@@ -14,6 +14,7 @@ from ddb_lease._protocol.messages import Claim, Create, Mint
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.key_book import KeyBook
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import Simulated
 from tests.support import LOST, Tap, eventually, every_lock_held, wanted
 
@@ -215,7 +216,7 @@ def test_a_window_with_a_shorter_period_than_the_stored_one_takes_no_more_time_f
 def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(make, in_thread):
     limiter = make(rate=100, burst=50)
     assert limiter.try_acquire()
-    core = limiter._core
+    core = core_of(limiter)
     with every_lock_held(core.state, core.state.rate_time, core.state.time):
         core.after_fork_in_child()
         assert in_thread(limiter.try_acquire).result(20)

@@ -20,6 +20,7 @@ from ddb_lease import (
 )
 from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, Settle
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.pages import blocks
@@ -78,7 +79,7 @@ def in_an_outage(limiter):
 def begin_outage(limiter):
     limiter.tap.everything_fails = UNSENT
     until = time.monotonic() + BUSY_MACHINE
-    while not limiter._core.state.contact.down:
+    while not core_of(limiter).state.contact.down:
         limiter.key("another").try_acquire()
         assert time.monotonic() < until
 
@@ -124,7 +125,7 @@ def test_local_has_its_share_of_several_limits(make):
     )
     limiter.acquire(requests=1, tokens=1, timeout=5)
     limiter.tap.everything_fails = UNSENT
-    while not limiter._core.state.contact.down:
+    while not core_of(limiter).state.contact.down:
         limiter.key("another").try_acquire(requests=1)
     assert limiter.key("k").try_acquire(requests=1, tokens=40)
     decision = limiter.key("k").check(requests=1, tokens=20)
@@ -187,7 +188,7 @@ def test_local_has_a_share_of_each_parent_too(make, parent):
     for each in (orgs, teams):
         each.tap.everything_fails = UNSENT
     until = time.monotonic() + BUSY_MACHINE
-    while not teams._core.state.contact.down:
+    while not core_of(teams).state.contact.down:
         teams.key("another").try_acquire()
         assert time.monotonic() < until
     assert [key.try_acquire() for key in (red, blue, red, blue)] == [True, True, False, False], "two of the parent"
@@ -205,7 +206,7 @@ def test_raise_with_a_budget_raises_within_it_and_then_at_once(make):
     with pytest.raises(StoreUnavailable, match="the answer is lost"):
         limiter.acquire()
     assert time.monotonic() - began < BUDGET + BUSY_MACHINE
-    while not limiter._core.state.contact.down:
+    while not core_of(limiter).state.contact.down:
         with pytest.raises(StoreUnavailable):
             limiter.acquire()
     sent = len(limiter.tap.sent)
@@ -223,10 +224,10 @@ def test_a_service_that_was_never_reached_is_decided_for_too(make, mode):
     found = [limiter.try_acquire(), limiter.check().allowed, limiter.key("k").try_acquire()]
     assert found == {"allow": [True] * 3, "deny": [False] * 3, "local": [True] * 3}[mode]
     assert time.monotonic() - began < 3 * BUDGET + BUSY_MACHINE
-    while not limiter._core.state.contact.down:
+    while not core_of(limiter).state.contact.down:
         limiter.try_acquire()
     limiter.tap.everything_fails = None
-    while limiter._core.state.contact.down:
+    while core_of(limiter).state.contact.down:
         limiter.try_acquire()
         assert time.monotonic() - began < 10 * BUSY_MACHINE
     assert limiter.key("new").check().decided_by == "table"
@@ -297,7 +298,7 @@ def test_a_closed_limiter_decides_nothing(make):
 @pytest.mark.parametrize("make", ["threads"], indirect=True)
 def test_a_forked_child_of_a_process_in_an_outage_waits_for_no_lock_of_its_parent(make, in_thread):
     limiter = in_an_outage(make(on_unavailable="local", on_event=lambda _: None))
-    core = limiter._core
+    core = core_of(limiter)
     with every_lock_held(core.state, core.state.rate_time, core.state.time, core.reporter):
         core.after_fork_in_child()
         decision = in_thread(lambda: limiter.key("k").check()).result(20)
@@ -372,7 +373,7 @@ def test_a_setting_that_cannot_work_is_refused(make, settings, what):
 @pytest.mark.parametrize("budget", [1, 2.5, timedelta(seconds=3)])
 def test_a_request_takes_half_of_the_budget_at_most(make, budget):
     limiter = make(on_unavailable="deny", budget=budget)
-    seconds = limiter._core.state.contact.budget
+    seconds = core_of(limiter).state.contact.budget
     config = limiter.tap.store._client.meta.config
     assert config.connect_timeout + config.read_timeout == pytest.approx(seconds / 2)
 

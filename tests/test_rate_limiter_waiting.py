@@ -14,6 +14,7 @@ from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge, CreatePolicy, ReadPolicy
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.booking import Booking
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import simulated
 from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually, wanted
 
@@ -294,7 +295,7 @@ def test_permits_in_hand_go_to_the_waiters(rates):
     waiting = Booking(
         lambda: None, wanted=Wanted(booked={"permits": 4}), began=0.0, deadline=float("inf"), patient=True
     )
-    book = limiter._core.state.book("")
+    book = core_of(limiter).state.book("")
     book.join(waiting)
     assert not limiter.try_acquire()
     book.leave(waiting)

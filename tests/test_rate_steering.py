@@ -8,6 +8,7 @@ import pytest
 from ddb_lease import ConfigurationError, Limit, RateLimiter, StoreUnavailable
 from ddb_lease._protocol.messages import Unknown
 from ddb_lease._protocol.rates.messages import Block, ChangePolicy, CreatePolicy, ListKeys, Override, Reset
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.rates import KeyTable
 from tests.support import LOST
@@ -391,7 +392,7 @@ def test_listing_keys_remembers_none_of_them(limiter, rates):
     assert limiter.key("k").try_acquire()
     other = rates()
     assert [key.key for key in list(other.keys())] == ["k"]
-    assert other._core.state.known_book("k") is None
+    assert core_of(other).state.known_book("k") is None
 
 
 def test_an_item_of_another_shape_hides_no_key(limiter, table):
@@ -422,8 +423,8 @@ def test_an_answer_that_never_comes_leaves_the_listing_where_it_was(limiter):
     names = [f"k{n}" for n in range(20)]
     for name in names:
         limiter.key(name).try_acquire()
-    listing = limiter._core.steering.listing()
-    run = limiter._core.driver.run
+    listing = core_of(limiter).steering.listing()
+    run = core_of(limiter).driver.run
     found = [key.key for _ in range(10) for key in run(listing.page(), limiter._runtime.wakeup())]
     limiter.tap.everything_fails = Unknown(cause=TimeoutError())
     with pytest.raises(StoreUnavailable):

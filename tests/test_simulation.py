@@ -20,6 +20,7 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._state.offset import AGREEING, WINDOW
 from ddb_lease.dynamodb import expressions
 from scripts.harness.dates import Dates
+from scripts.harness.inside import held_of
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import BUCKET
 from tests.simulation.exploring import KINDS, Tally, explore, explore_on_all_cores
@@ -308,8 +309,8 @@ def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
         assert performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
     performance.oracle.after_each()
     assert held.believes(), "it cannot know yet"
-    performance.world.now += held.lease._held._seconds + 0.1
-    held.lease._held.belief._planned += 100.0
+    performance.world.now += held_of(held.lease)._seconds + 0.1
+    held_of(held.lease).belief._planned += 100.0
     performance.oracle.stirred = True
     with pytest.raises(Violation, match="S2.*still believes"):
         performance.oracle.after_each()
@@ -322,7 +323,7 @@ def test_a_holder_finds_out_that_its_lease_was_ended(performance, what):
         performance._delete(slot[1])
     else:
         performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
-    performance.world.run(performance.world.now + held.lease._held._seconds / 2)
+    performance.world.run(performance.world.now + held_of(held.lease)._seconds / 2)
     assert not held.believes()
     assert held.lease.lost is (LossReason.GONE if what == "robbed" else LossReason.REVOKED)
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ddb_lease import ConfigurationError, LeaseBucket, Timing, client_config
+from scripts.harness.inside import core_of
 
 PPM = 1e-6
 HOUR = 3600.0
@@ -67,8 +68,8 @@ def test_each_part_has_a_least_and_is_a_number(setting, least):
 def test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_timing():
     client = SimpleNamespace(meta=SimpleNamespace(config=client_config(60)))
     bucket = LeaseBucket("b", max_tokens=1, timing=Timing(front_end_skew=0.3, max_clock_skew=7.0), client=client)
-    assert bucket._core.state.time.front_end_skew == 0.3
-    assert bucket._core.state.time.max_clock_skew == 7.0
+    assert core_of(bucket).state.time.front_end_skew == 0.3
+    assert core_of(bucket).state.time.max_clock_skew == 7.0
 
 
 def test_the_defaults_are_those_of_the_docs():

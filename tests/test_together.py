@@ -21,6 +21,7 @@ from ddb_lease import (
 from ddb_lease._protocol.messages import Claim, Look, Release
 from ddb_lease._runtime import together_core
 from ddb_lease._runtime.held_lease import HeldLease
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.interrupting import Interrupter, interrupted, without_collector
 from tests.support import LOST, UNSENT, Table, eventually, leases_in
@@ -233,7 +234,7 @@ def test_what_is_lost_before_all_are_had_is_not_told_and_nothing_lost_is_returne
     told = []
 
     def lose(_):
-        for lease in list(one._core.leases.values()):
+        for lease in list(core_of(one).leases.values()):
             table_of(table, one.name).set(lease.slot, revoked="an operator")
             with pytest.raises(LeaseLost):
                 lease.renew()
@@ -326,10 +327,10 @@ def test_a_second_interrupt_leaves_what_was_had_to_workers_or_the_exit(two, tabl
         finally:
             sys.setprofile(None)
         at = strikers[-1].struck_at
-        assert not any(lease.held for lease in one._core.leases.values()), at
-        one._core.at_exit(one._core.runtime.clock.steady() + 60)
+        assert not any(lease.held for lease in core_of(one).leases.values()), at
+        core_of(one).at_exit(core_of(one).runtime.clock.steady() + 60)
         assert leases_of(table, one.name) == {}, at
-        one._core.state.closed = False  # for the next round
+        core_of(one).state.closed = False  # for the next round
         if at is None:
             break
     assert 20 < len(strikers) < 200
@@ -349,7 +350,7 @@ def test_a_block_whose_begin_or_end_is_interrupted_releases_all(two, table, begi
         if any(lease.held for lease in leases):
             not_begun.append(struck.on_entry_of)
             leases.release()
-        eventually(lambda: not any(leases_of(table, bucket.name) or bucket._core.owed for bucket in two))
+        eventually(lambda: not any(leases_of(table, bucket.name) or core_of(bucket).owed for bucket in two))
         if struck is None:
             break
         strike_at += 1

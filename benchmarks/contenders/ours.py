@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.contenders import Setting
 from ddb_lease import AcquireTimeout, Lease, LeaseBucket
 from ddb_lease.events import Event, Renewed
+from scripts.harness.inside import core_of
 
 
 class Ours:
@@ -31,7 +32,7 @@ class Ours:
     @property
     def clients(self) -> list[Any]:
         """Clients whose requests skip botocore's work unless somebody listens to their events."""
-        return [self.bucket._core._store._client]
+        return [core_of(self.bucket)._store._client]
 
     def acquire(self, timeout: float) -> Lease | None:
         try:

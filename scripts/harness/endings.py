@@ -22,6 +22,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.harness import last_words  # first: see there
+from scripts.harness.inside import held_of
 
 # isort: split
 from ddb_lease import ConfigurationError, LeaseLost, StoreUnavailable, exit_on_sigterm
@@ -116,7 +117,7 @@ def interrupt_a_release(job: Job) -> None:
             lease.renew()
 
     threading.Thread(target=renew, daemon=True).start()
-    serial = lease._held.attempts.serial
+    serial = held_of(lease).attempts.serial
     while serial.acquire(blocking=False):
         serial.release()
         time.sleep(0.01)

@@ -32,6 +32,7 @@ from ddb_lease._protocol.messages import Claim, Done, Refused, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.local.engine import Engine
+from scripts.harness.inside import core_of
 from scripts.harness.rate_referee import jain
 from scripts.harness.referee import note, now
 from scripts.harness.warm import Forked
@@ -662,7 +663,7 @@ def be_interrupted(job: Job) -> None:
             time.sleep(1.0)
         except KeyboardInterrupt:
             interrupted += 1
-        known = dict(bucket._core.leases)
+        known = dict(core_of(bucket).leases)
         held += len(known)
         lost += [lease for lease in _still_leased(job, client, but=set(known)) if lease not in lost]
         for lease in known.values():

@@ -10,6 +10,7 @@ from random import Random
 
 from ddb_lease import Limit, RateLimiter, Timing
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.inside import core_of
 from scripts.harness.network import Client, Network
 from scripts.harness.simulated_machine import Machine, SimulatedLock, SimulatedWakeup
 from scripts.harness.world import World
@@ -59,9 +60,9 @@ class LimiterProcess(Machine):
 
     def told_ns(self) -> int | None:
         """What it believes the service's time to be, in nanoseconds; None before it knows."""
-        return self.limiter._core.state.rate_time.now_ns()
+        return core_of(self.limiter).state.rate_time.now_ns()
 
     @property
     def hold(self) -> str:
         """The name of its holds in the table."""
-        return self.limiter._core.state.process
+        return core_of(self.limiter).state.process

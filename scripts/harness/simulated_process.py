@@ -19,6 +19,7 @@ from ddb_lease import Lease, LeaseBucket, Timing
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.models import Order
+from scripts.harness.inside import core_of, held_of
 from scripts.harness.network import Client, Network
 from scripts.harness.simulated_machine import Machine, SimulatedLock, SimulatedWakeup
 from scripts.harness.world import Actor, World
@@ -47,7 +48,7 @@ class Held:
 
     def believes(self) -> bool:
         """Whether the holder believes at this instant: the test of `check`, without its side effects."""
-        held = self.lease._held
+        held = held_of(self.lease)
         return self.process.alive and not held._forked and held.belief.holds(self.process.clock.steady())
 
 
@@ -107,8 +108,8 @@ class Process(Machine):
 
     def vanish(self) -> None:
         """The simulation is over: leave nothing that this interpreter would release at its own exit."""
-        self.bucket._core.leases.clear()
-        self.bucket._core.owed.clear()
+        core_of(self.bucket).leases.clear()
+        core_of(self.bucket).owed.clear()
 
 
 class _Workers:

@@ -16,6 +16,7 @@ from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_answer, read_failure
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.testing import MovableClock
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_dynamodb import DynamoDB
 from tests.support import UNSENT
 
@@ -52,7 +53,7 @@ class Service:
         kind = DynamoDBStorage if api == "threads" else AsyncDynamoDBStorage
         given = {"session": SESSION} if uri is None else {}
         storage = kind(uri, **given | options, runtime=runtime)
-        time = storage._core._memory.rate_time
+        time = core_of(storage)._memory.rate_time
         known = time.now_ns
         # To the nanosecond, once it is known: how well Dates tell it is not the question here.
         time.now_ns = lambda: None if known() is None else round(self.clock.wall() * 1e9)

@@ -13,6 +13,7 @@ from ddb_lease import aio
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.adapters.asgi import RateLimitMiddleware
 from ddb_lease.aio.inbox import MOST_BYTES, Inbox
+from scripts.harness.inside import core_of
 from tests.adapters.clients import ask, items, scope_of
 from tests.support import Tap
 
@@ -111,7 +112,7 @@ def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
 
     async def main():
         permits = limiter(rate=10, max_requests=1)
-        permits._core._grace = 0.0
+        core_of(permits)._grace = 0.0
         await permits.status()
         permits.tap.inject(object, before=hangs)
         first = asyncio.ensure_future(ask(RateLimitMiddleware(ok, limiter=permits, wait=PATIENCE)))
@@ -136,7 +137,7 @@ def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        return permits._core.state.book("192.0.2.7").waiting()
+        return core_of(permits).state.book("192.0.2.7").waiting()
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == []
 
@@ -146,7 +147,7 @@ def test_a_request_that_another_asked_for_in_vain_is_told_of_the_outage_and_not_
 
     async def main():
         permits = limiter(rate=5)
-        permits._core._grace = 0.05
+        core_of(permits)._grace = 0.05
         permits.tap.inject(object, before=lambda _: answer.wait(PATIENCE))
         app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
         first = Client().run(app)
@@ -178,7 +179,7 @@ def test_a_client_that_leaves_ends_its_wait(limiter):
         client.say({"type": "http.disconnect"})
         await asyncio.wait_for(waiting, PATIENCE)
         assert (client.sent, called) == ([], [])
-        return permits._core.state.book("192.0.2.7").waiting()
+        return core_of(permits).state.book("192.0.2.7").waiting()
 
     assert asyncio.run(main()) == []
 

@@ -11,6 +11,7 @@ from limits.storage import storage_from_string
 
 from ddb_lease import ConfigurationError, StoreError, StoreUnavailable
 from ddb_lease.adapters.limits import AsyncDynamoDBStorage, DynamoDBStorage
+from scripts.harness.inside import core_of
 from tests.adapters.service import SESSION, Service, plain, strategies
 
 APIS = {None}  # both, and no engine
@@ -367,7 +368,7 @@ def test_the_schemes_are_registered():
 
 
 def test_a_uri_names_region_table_and_options():
-    core = of_uri("dynamodb://eu-west-1/my-table?name=api&timeout=2&endpoint_url=http://127.0.0.1:1/")._core
+    core = core_of(of_uri("dynamodb://eu-west-1/my-table?name=api&timeout=2&endpoint_url=http://127.0.0.1:1/"))
     assert (core.name, core.table) == ("api", "my-table")
     assert core._memory.seconds == 2.0
     meta = core._store._client.meta
@@ -376,16 +377,16 @@ def test_a_uri_names_region_table_and_options():
 
 def test_a_table_may_be_named_by_its_arn():
     arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/limits"
-    assert of_uri(f"dynamodb://eu-west-1/{arn}")._core.table == arn
+    assert core_of(of_uri(f"dynamodb://eu-west-1/{arn}")).table == arn
 
 
 def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
-    core = of_uri("dynamodb:///t?name=a", name="b", session=SESSION)._core
+    core = core_of(of_uri("dynamodb:///t?name=a", name="b", session=SESSION))
     assert (core.name, core.table, core._memory.seconds) == ("b", "t", 5.0)
-    core = of_uri("dynamodb://eu-west-2/t?profile=nobody", session=SESSION, table="u")._core
+    core = core_of(of_uri("dynamodb://eu-west-2/t?profile=nobody", session=SESSION, table="u"))
     assert (core.table, core._store._client.meta.region_name) == ("u", "eu-west-1")
-    assert of_uri("dynamodb://local?endpoint_url=http://127.0.0.1:1/", session=SESSION)._core.name == "limits"
-    assert of_uri("dynamodb://", session=SESSION)._core.table == "ddb-lease"
+    assert core_of(of_uri("dynamodb://local?endpoint_url=http://127.0.0.1:1/", session=SESSION)).name == "limits"
+    assert core_of(of_uri("dynamodb://", session=SESSION)).table == "ddb-lease"
     assert repr(of_uri("dynamodb://", session=SESSION)) == "<DynamoDBStorage 'limits' in table 'ddb-lease'>"
 
 
@@ -471,7 +472,7 @@ def test_a_hit_for_which_no_thread_is_free_is_told_in_time(service):
         service.table.execute = hangs
         first = asyncio.ensure_future(storage.incr("k", 60))
         assert await asyncio.to_thread(asked.wait, 60)
-        storage._core.timeout = 0.1
+        core_of(storage).timeout = 0.1
         others = await asyncio.gather(*(storage.incr(f"k{n}", 60) for n in range(9)), return_exceptions=True)
         answer.set()
         return await first, {type(other) for other in others}

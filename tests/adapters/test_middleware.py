@@ -9,6 +9,7 @@ import pytest
 from ddb_lease import ConfigurationError, Limit, RateLimiter, StoreRejected, StoreUnavailable, aio
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease.adapters import asgi, wsgi
+from scripts.harness.inside import core_of
 from tests.adapters.clients import items
 from tests.support import REJECTED, UNSENT
 
@@ -249,7 +250,7 @@ def test_a_service_that_answers_later_than_a_request_may_wait_denies_nobody(make
     threads = [threading.Thread(target=lambda: statuses.append(get().status)) for _ in range(4)]
     for thread in threads:
         thread.start()
-    until, book = time.monotonic() + PATIENCE, limiter._core.state.book("")
+    until, book = time.monotonic() + PATIENCE, core_of(limiter).state.book("")
     while sum(not one.patient for one in book.waiting()) < 3:  # all but the one that asks have waited long enough
         assert time.monotonic() < until
         time.sleep(0.001)
@@ -272,7 +273,7 @@ def test_what_becomes_of_requests_without_the_service_is_the_limiters_to_decide(
     limiter.acquire(timeout=PATIENCE)
     limiter.tap.everything_fails = UNSENT
     until = time.monotonic() + PATIENCE
-    while not limiter._core.state.contact.down:
+    while not core_of(limiter).state.contact.down:
         with contextlib.suppress(StoreUnavailable):
             limiter.key("another").try_acquire()
         assert time.monotonic() < until
@@ -355,7 +356,7 @@ def test_nothing_is_kept_of_requests(make, by):
     get()
     for _ in range(20):
         assert get().status == 429
-    state = limiter._core.state
+    state = core_of(limiter).state
     assert len(list(state.books())) <= 1
     assert state.book("").waiting() == []
 

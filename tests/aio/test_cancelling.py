@@ -10,6 +10,7 @@ import pytest
 from ddb_lease import LeaseLost
 from ddb_lease._protocol.messages import Claim, Done, Look, Release, Renew
 from ddb_lease.aio import threads
+from scripts.harness.inside import core_of, held_of
 from tests.support import LOST, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -45,10 +46,10 @@ async def cancel_after(count, bucket, work, *, twice=False):
 def nothing_is_left(bucket, table):
     return (
         not leases_in(table)
-        and not bucket._core.leases
-        and not bucket._core.owed
+        and not core_of(bucket).leases
+        and not core_of(bucket).owed
         and not bucket._bucket._debts
-        and not bucket._core.state.hints._queue
+        and not core_of(bucket).state.hints._queue
     )
 
 
@@ -85,7 +86,7 @@ async def acquire_and_hold(bucket):
     try:
         await asyncio.sleep(0)
     finally:
-        lease._held.release()  # for the moment, on this very thread: cancelling a release is another test's
+        held_of(lease).release()  # for the moment, on this very thread: cancelling a release is another test's
 
 
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
@@ -170,8 +171,8 @@ def test_a_renewal_that_is_cancelled_at_any_turn_costs_no_lease(engine, aio_buck
             if not await cancel_after(count, bucket, lease.renew()):
                 break
             assert lease.held
-            assert lease._held.attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
-            lease._held.attempts.serial.release()
+            assert held_of(lease).attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
+            held_of(lease).attempts.serial.release()
         assert count > 4
         await lease.release()
 
@@ -273,9 +274,9 @@ def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     async def main():
         lease = await holder.acquire(timeout=5)
         first = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core.state.hints._queue) == 1)
+        await asyncio.to_thread(eventually, lambda: len(core_of(bucket).state.hints._queue) == 1)
         second = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core.state.hints._queue) == 2)
+        await asyncio.to_thread(eventually, lambda: len(core_of(bucket).state.hints._queue) == 2)
         first.cancel()
         await lease.release()
         won = await asyncio.wait_for(second, 20)
@@ -346,7 +347,7 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
-    eventually(lambda: lease._held.attempts.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
+    eventually(lambda: held_of(lease).attempts.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
 
 
 def test_where_no_thread_is_to_be_had_a_release_hides_no_outcome_and_is_sent_all_the_same(

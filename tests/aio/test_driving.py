@@ -18,6 +18,7 @@ from ddb_lease._protocol.messages import AtOnce, Done, Each, Look, Renew, Unsent
 from ddb_lease.aio import LeaseBucket
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.threads import Threads
+from scripts.harness.inside import core_of
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -231,7 +232,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
         first = [await bucket.acquire(timeout=5) for _ in range(TOKENS)]
         waiting = [asyncio.create_task(work()) for _ in range(tasks)]
         await asyncio.sleep(0)
-        assert len(bucket._core.state.hints._queue) == tasks
+        assert len(core_of(bucket).state.hints._queue) == tasks
         bucket.tap.clear()
         await asyncio.gather(*(lease.release() for lease in first))
         await asyncio.gather(*waiting)
@@ -243,7 +244,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
     assert sum(sent.values()) < 60, sent
     assert most_threads <= 16 + others
     assert leases_in(table) == {}
-    assert len(bucket._core.state.hints._queue) == 0
+    assert len(core_of(bucket).state.hints._queue) == 0
 
 
 def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
@@ -260,7 +261,7 @@ def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
             task.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert len(bucket._core.state.hints._queue) == 0
+        assert len(core_of(bucket).state.hints._queue) == 0
         async with lease:
             assert set(bucket.tap.count()) <= {"Look", "Create", "Claim"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from ddb_lease import ConfigurationError, LeaseLost, LossReason
 from ddb_lease.aio import guard as guard_module
+from scripts.harness.inside import held_of
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -21,7 +22,7 @@ async def lose(lease, table):
     """Its item is deleted, and a renewal on some thread finds out."""
     table.delete(lease.slot)
     with pytest.raises(LeaseLost):
-        await asyncio.to_thread(lease._held.renew)
+        await asyncio.to_thread(held_of(lease).renew)
 
 
 def being_lost(lease, table):
@@ -133,7 +134,7 @@ def test_a_cancellation_by_somebody_else_is_never_swallowed(bucket, table, order
         table.delete(lease.slot)
         strike, guard._strike = guard._strike, lambda: None
         with pytest.raises(LeaseLost):
-            await asyncio.to_thread(lease._held.renew)
+            await asyncio.to_thread(held_of(lease).renew)
         # Both in one turn of the loop.
         for deed in (task.cancel, strike) if order == "before the loss" else (strike, task.cancel):
             deed()
@@ -190,7 +191,7 @@ def test_a_block_that_does_not_let_the_loop_run_cannot_be_ended_but_says_that_it
             async with lease.guard():
                 table.delete(lease.slot)
                 with pytest.raises(LeaseLost):
-                    lease._held.renew()
+                    held_of(lease).renew()
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # the late notice of the loss cancels nothing any more
 
@@ -271,7 +272,7 @@ def test_a_loss_is_awaited_and_so_is_a_release(bucket, table):
         assert await asyncio.gather(*waiting) == [LossReason.GONE] * 2
         assert await lease.lost() is lease.reason is LossReason.GONE
         late = []
-        lease._held.end.watch(lambda: late.append(lease.reason))
+        held_of(lease).end.watch(lambda: late.append(lease.reason))
         assert late == [LossReason.GONE], "who begins to watch at the moment of the loss misses nothing"
         await lease.release()
         lease = await bucket.acquire(timeout=5)
@@ -358,7 +359,7 @@ def test_a_callback_whose_loop_is_closed_is_not_called_and_the_log_says_so(bucke
     lease = asyncio.run(bucket.acquire(timeout=5, on_lost=called.append))
     table.set(lease.slot, revoked="by an operator")
     with pytest.raises(LeaseLost):
-        lease._held.renew()
+        held_of(lease).renew()
     eventually(lambda: "its loop is closed" in caplog.text)
     eventually(lambda: not leases_in(table))
     assert called == []
@@ -368,10 +369,10 @@ def test_a_loss_that_is_found_on_the_loop_itself_calls_back_without_blocking_it(
     async def main():
         told = asyncio.Event()
         lease = await bucket.acquire(timeout=5, on_lost=lambda _: told.set())
-        monkeypatch.setattr(lease._held._context.heartbeats, "call_back", lambda job, **_: job())
+        monkeypatch.setattr(held_of(lease)._context.heartbeats, "call_back", lambda job, **_: job())
         table.delete(lease.slot)
         with pytest.raises(LeaseLost):
-            lease._held.renew()  # on the loop's own thread
+            held_of(lease).renew()  # on the loop's own thread
         await asyncio.wait_for(told.wait(), LONG)
 
     asyncio.run(main())

@@ -7,6 +7,7 @@ import pytest
 
 from ddb_lease import LeaseLost, LossReason
 from ddb_lease._protocol.messages import Renew
+from scripts.harness.inside import core_of, held_of
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -55,7 +56,7 @@ def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
         assert await lease.lost() is LossReason.RELEASED
 
     asyncio.run(main())
-    eventually(lambda: leases_in(table) == {} and not bucket._core.owed)
+    eventually(lambda: leases_in(table) == {} and not core_of(bucket).owed)
 
 
 def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio_bucket, table, monkeypatch):
@@ -64,14 +65,14 @@ def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio
     async def main():
         lease = await bucket.acquire(timeout=5)
         handed, cancelled = asyncio.Event(), threading.Event()
-        loop, handed_over = asyncio.get_running_loop(), lease._held._handed_over
+        loop, handed_over = asyncio.get_running_loop(), held_of(lease)._handed_over
 
         def wait(attempt):
             loop.call_soon_threadsafe(handed.set)
             assert cancelled.wait(30)
             return handed_over(attempt)
 
-        monkeypatch.setattr(lease._held, "_handed_over", wait)
+        monkeypatch.setattr(held_of(lease), "_handed_over", wait)
         handing = asyncio.create_task(lease.hand_over(within=100))
         await handed.wait()
         handing.cancel()
@@ -81,7 +82,7 @@ def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio
         cancelled.set()
 
     asyncio.run(main())
-    eventually(lambda: leases_in(table) == {} and not bucket._core.owed)
+    eventually(lambda: leases_in(table) == {} and not core_of(bucket).owed)
 
 
 def test_one_that_is_cancelled_before_it_has_begun_is_held(aio_bucket, table):
@@ -125,11 +126,11 @@ def test_an_adoption_that_is_cancelled_at_any_turn_leaves_nothing_held(aio_bucke
 
     for turns in range(1, 200, 3):
         lease, under_way = asyncio.run(main(turns))
-        eventually(lambda: not adopter._core.leases and not adopter._bucket._debts)
+        eventually(lambda: not core_of(adopter).leases and not adopter._bucket._debts)
         eventually(lambda given=lease.id: set(leases_in(table).values()) <= {given})
         if not under_way:
             break
         table.delete_all()
-        giver._core.state.hints.forget()
-        adopter._core.state.hints.forget()
+        core_of(giver).state.hints.forget()
+        core_of(adopter).state.hints.forget()
     assert turns > 10

@@ -10,6 +10,7 @@ import pytest
 from ddb_lease import ConfigurationError, LeaseLost, Timing
 from ddb_lease.aio import Leader
 from ddb_lease.testing import TestEnvironment
+from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.support import eventually
 
@@ -343,7 +344,7 @@ def test_the_exit_ends_its_work_before_it_releases(lead, environment, bucket_nam
     thread = threading.Thread(target=lambda: asyncio.run(leader.run()), daemon=True)
     thread.start()
     eventually(lambda: leader.is_leader, within=LONG)
-    leader._core.at_exit(leader._core.runtime.clock.steady() + LONG)
+    core_of(leader).at_exit(core_of(leader).runtime.clock.steady() + LONG)
     thread.join(LONG)
     assert told == [True, True]
     assert environment.bucket(bucket_name).try_acquire() is not None

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ddb_lease import ConfigurationError, aio
+from scripts.harness.inside import core_of
 
 NOT_ON = ("ministack",)  # nothing is sent
 
@@ -63,7 +64,7 @@ def test_a_block_under_another_loop_fails_once_and_can_be_entered_later(session,
         driven(main())
     assert raised.value.__context__ is None
     assert not ran
-    assert not it._core.state.closed
+    assert not core_of(it).state.closed
 
 
 @pytest.mark.parametrize("kind", ["LeaseBucket", "RateLimiter"])
@@ -71,7 +72,7 @@ def test_an_unused_one_can_be_closed_anywhere(session, kind):
     it = made(session, kind)
     asyncio.set_event_loop(None)
     driven(it.close())
-    assert it._core.state.closed
+    assert core_of(it).state.closed
     with pytest.raises(RuntimeError, match="no current event loop|There is no current event loop"):
         asyncio.get_event_loop()
 

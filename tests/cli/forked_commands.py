@@ -10,6 +10,8 @@ import json
 import os
 import sys
 
+from scripts.harness.inside import held_of
+
 if __name__ == "__main__":
     results, lines = int(sys.argv[1]), json.loads(sys.argv[2])
     os.set_inheritable(results, False)
@@ -39,7 +41,7 @@ if __name__ == "__main__":
                 check = Lease.check
 
                 def lost(lease, check=check):
-                    lease._held.belief._planned = 0.0  # as if the process had slept
+                    held_of(lease).belief._planned = 0.0  # as if the process had slept
                     check(lease)
 
                 Lease.check = lost

@@ -13,6 +13,7 @@ from ddb_lease._protocol.messages import Unknown
 from ddb_lease._protocol.records import Counter
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.client import new_session, timeout_for
+from scripts.harness.inside import core_of
 from tests.dynamodb.http_body import Body
 from tests.support import claim, mint, release, renew, store_of
 
@@ -261,8 +262,10 @@ def test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each
     bucket = LeaseBucket("b", max_tokens=1, lease_seconds=own, client=client)
     for _ in range(3):
         with pytest.raises(ConfigurationError, match=f"waits up to {timeout} s"):
-            bucket._core.state.adopt(Counter(max_tokens=1, minted=1, rev=1, lease_ms=round(stored * 1000)), sure=True)
-        assert bucket._core.state.hints.counter is None
+            core_of(bucket).state.adopt(
+                Counter(max_tokens=1, minted=1, rev=1, lease_ms=round(stored * 1000)), sure=True
+            )
+        assert core_of(bucket).state.hints.counter is None
 
 
 def test_the_users_own_client_is_not_closed_with_the_bucket():

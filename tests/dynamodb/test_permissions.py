@@ -24,6 +24,7 @@ from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.permissions import OPTIONAL, ROLES, actions, policy
 from ddb_lease.dynamodb.table import create_table
+from scripts.harness.inside import core_of, held_of
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap, eventually, put_counter, put_free, put_leased
 
@@ -201,7 +202,7 @@ def wait_in_order(bucket, table):
     with pytest.raises(AcquireTimeout):
         one.acquire(timeout=4)  # after that, no ticket is put any more
     assert {"PutTicket", "DropTicket", "LookAtQueue"} <= one.tap.count().keys()
-    one._core.run(_once(RefreshTicket(ticket=one.tap.of(PutTicket)[0].ticket, ttl=1)))
+    core_of(one).run(_once(RefreshTicket(ticket=one.tap.of(PutTicket)[0].ticket, ttl=1)))
 
 
 def _once(request):
@@ -216,7 +217,7 @@ def renew(bucket, table):
 def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
-    one._core._renewer.renew([lease._held for lease in leases])
+    core_of(one)._renewer.renew([held_of(lease) for lease in leases])
     eventually(lambda: "RenewEach" in one.tap.count())
 
 

@@ -15,6 +15,7 @@ from ddb_lease import LeaseBucket, RateLimiter, StoreRejected, StoreUnavailable,
 from ddb_lease.dynamodb import client as client_module
 from ddb_lease.dynamodb.shared import SharedClients
 from scripts.harness.holders import PATIENCE
+from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def bucket(name="b", *, endpoint_url=NOWHERE, **settings):
 
 
 def client_of(guard):
-    return guard._core._store._client
+    return core_of(guard)._store._client
 
 
 def test_all_that_bring_no_session_share_one_and_a_client(made):
@@ -258,7 +259,7 @@ def test_a_closed_bucket_is_kept_by_nothing(engine, session, bucket_name, table)
             )
             guard.acquire(timeout=PATIENCE)
             guard.acquire(timeout=PATIENCE).release()
-            closed += [weakref.ref(guard._core), weakref.ref(client_of(guard))]
+            closed += [weakref.ref(core_of(guard)), weakref.ref(client_of(guard))]
             guard.close()
             del guard
         gc.collect()

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from ddb_lease import Lease, StoreUnavailable
 from scripts.harness.holders import PATIENCE, UNANSWERED, note_held, started
+from scripts.harness.inside import core_of
 from scripts.harness.referee import now
 from tests.faults.programs import hold_through
 from tests.faults.proxy import (
@@ -96,7 +97,7 @@ def test_a_partitioned_holder_loses_its_lease_before_another_has_the_slot_and_fo
             watched = holder.expect("watched")
             assert (watched["held"], watched["refused"]) == (False, True), way
             assert (watched["reason"] in UNANSWERED, watched["calls"]) == (True, 1), way
-        for lease in successor._core.leases.values():
+        for lease in core_of(successor).leases.values():
             renew(lease)
             note_held(job(number=tokens), lease)
             assert table.get(lease.slot)["lease_id"] == lease.id

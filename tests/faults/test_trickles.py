@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddb_lease import client_config
+from scripts.harness.inside import core_of
 from tests.faults.proxy import PASSES, trickling
 from tests.support import eventually, leases_in, renew_soon
 
@@ -32,7 +33,7 @@ def test_a_renewal_whose_answer_trickles_costs_no_lease_of_its_batch(bucket, pro
 
     proxy.decide = decide
     before = {slot: item["expires_at"] for slot, item in table.slots().items()}
-    renew_soon(leases, bucket._core.runtime.heartbeat())
+    renew_soon(leases, core_of(bucket).runtime.heartbeat())
     eventually(
         lambda: all(table.get(lease.slot)["expires_at"] > before[lease.slot] + LEASE * 1000 for lease in leases),
         within=60,

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from ddb_lease import AcquireTimeout, LeaseBucket, LeaseLost, local
+from scripts.harness.inside import core_of
 from tests.pages import Snippets
 
 SNIPPETS = Snippets("docs/howto/migrating.md")
@@ -113,7 +114,7 @@ def test_the_report_after_excludes_others_raises_what_fails_and_tells_of_a_loss(
         def lose():
             (lease,) = other.status().leases
             other.release(lease.lease_id)
-            (held,) = page.bucket._core.leases.values()
+            (held,) = core_of(page.bucket).leases.values()
             with pytest.raises(LeaseLost):  # else it is told by the next renewal
                 held.renew()
 

@@ -7,6 +7,7 @@ import pytest
 from ddb_lease._protocol.decisions import WINDOW
 from ddb_lease._protocol.messages import BringBack, Claim, Create, Look, Mint, Retire, Seen
 from ddb_lease._protocol.records import Counter, Slot
+from scripts.harness.inside import core_of
 from tests.support import LONG_AGO, THROTTLED, UNSENT, Fault, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -129,7 +130,7 @@ def test_after_two_misses_a_client_looks(new_bucket, table):
     for slot in range(5):
         put_leased(table, slot, f"{slot}-other")
     for slot in range(5):
-        bucket._core.state.hints.learn_slot(slot, Slot(number=slot, fence=1))
+        core_of(bucket).state.hints.learn_slot(slot, Slot(number=slot, fence=1))
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     assert bucket.tap.count() == {"Claim": 2, "Look": 1}
@@ -298,7 +299,7 @@ def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(enviro
         put_leased(table, slot, expires_at=environment.now_ms + 3_600_000)
     bucket = environment.bucket()
     # It knows from an earlier look how many windows there are.
-    bucket._core.state.hints.learn_counter(Counter(max_tokens=3 * WINDOW, minted=0, rev=1, lease_ms=30_000))
+    core_of(bucket).state.hints.learn_counter(Counter(max_tokens=3 * WINDOW, minted=0, rev=1, lease_ms=30_000))
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     starts = [look.start for look in bucket.tap.of(Look) if look.limit > 1]
@@ -310,7 +311,7 @@ def test_a_waiter_for_a_large_bucket_finds_out_that_it_was_resized(environment, 
     bucket = environment.bucket()
     for _ in range(1_000):  # whatever it tries in the windows that it looks at, it gets nowhere
         bucket.tap.inject(Mint, commits=False, answer=THROTTLED)
-    bucket._core.state.hints.learn_counter(Counter(max_tokens=100_000, minted=100_000, rev=7, lease_ms=30_000))
+    core_of(bucket).state.hints.learn_counter(Counter(max_tokens=100_000, minted=100_000, rev=7, lease_ms=30_000))
 
     def resize():
         if len(environment.pauses) == 10:
@@ -384,7 +385,7 @@ def test_nothing_is_made_or_claimed_by_a_time_that_only_one_answer_told(environm
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)
     confirmed = []
-    bucket.tap.inject(kind, before=lambda _: confirmed.append(bucket._core.state.time.confirmed))
+    bucket.tap.inject(kind, before=lambda _: confirmed.append(core_of(bucket).state.time.confirmed))
     assert bucket.acquire(30).held
     assert confirmed == [True]
 
@@ -397,7 +398,7 @@ def test_a_bucket_created_again_with_a_lower_rev_is_noticed_by_clients_of_the_ol
     put_free(table, 0, 1, 2, 3)
     for number in range(4):
         assert bucket.try_acquire() is not None, number
-    assert bucket._core.state.hints.counter.max_tokens == 4
+    assert core_of(bucket).state.hints.counter.max_tokens == 4
 
 
 def test_a_waiter_sees_that_the_bucket_was_created_again_with_a_lower_rev(environment, table):
@@ -412,7 +413,7 @@ def test_a_counter_deleted_while_another_window_was_looked_at_comes_back_alone(e
     put_counter(table, max_tokens=1_000, minted=WINDOW)
     put_free(table, *range(WINDOW, 2 * WINDOW))
     bucket = environment.bucket(max_tokens=1_000)
-    bucket._core.state.hints.learn_counter(Counter(max_tokens=1_000, minted=WINDOW, rev=7, lease_ms=30_000))
+    core_of(bucket).state.hints.learn_counter(Counter(max_tokens=1_000, minted=WINDOW, rev=7, lease_ms=30_000))
 
     def next_window(_):
         table.delete("counter")
@@ -441,7 +442,7 @@ def test_what_is_retired_stays_for_as_long_as_the_lease_on_it(environment, table
 def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
     bucket = new_bucket()
-    bucket._core.state.hints.learn_slot(99_999, Slot(number=99_999, fence=10))
+    core_of(bucket).state.hints.learn_slot(99_999, Slot(number=99_999, fence=10))
     put_free(table, 99_999)
     bucket.status()
     lease = bucket.try_acquire()
@@ -483,7 +484,7 @@ def test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once(environment,
     bucket.acquire(timeout=5).release()
     table.delete_all()
     bucket.tap.clear()
-    bucket._core.state.hints.forget_free()
+    core_of(bucket).state.hints.forget_free()
     assert bucket.try_acquire() is not None
     assert bucket.tap.count() == {"Look": 1, "Create": 1, "Claim": 1}
 

@@ -21,6 +21,7 @@ from ddb_lease import (
 from ddb_lease._protocol.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Reply
 from ddb_lease.errors import EngineError, LeaseError, StoreError
 from ddb_lease.events import Acquired
+from scripts.harness.inside import core_of
 from tests.support import (
     CONFLICT,
     LONG_AGO,
@@ -282,7 +283,7 @@ def test_a_bucket_that_is_resized_again_and_again_is_nothing_more_to_warn_of(new
         table.set("counter", max_tokens=max_tokens, rev=table.get("counter")["rev"] + 1)
         while (lease := bucket.try_acquire()) is not None:
             leases.append(lease)
-    assert bucket._core.state.hints.counter.max_tokens == 4
+    assert core_of(bucket).state.hints.counter.max_tokens == 4
     assert len(warnings_of(caplog)) == 1
 
 
@@ -346,7 +347,7 @@ def test_closing_many_leases_in_an_outage_has_one_deadline_for_all(new_bucket, c
     bucket.close()
     assert time.monotonic() - began < 30.0, "one after another, it would take 60 s at least"
     assert not any(lease.held for lease in leases)
-    assert len(bucket._core.owed) == 60
+    assert len(core_of(bucket).owed) == 60
     outage, unreleased = warnings_of(caplog)
     assert "no answer from DynamoDB" in outage
     assert "not released yet" in unreleased
@@ -365,7 +366,7 @@ def test_what_closing_in_an_outage_could_not_release_is_released_after_it(enviro
     bucket.tap.everything_fails = None
     environment.run(35.0, bucket)
     assert leases_in(table) == {}
-    assert bucket._core.owed == {}
+    assert core_of(bucket).owed == {}
     assert bucket.heartbeats.scheduled() == []
 
 
@@ -388,12 +389,12 @@ def test_a_release_that_was_given_up_is_sent_again_until_it_is_answered_or_has_e
     for each in (lease, other):
         with pytest.raises(StoreUnavailable):
             each.release()
-    assert set(bucket._core.owed) == {lease.id, other.id}
+    assert set(core_of(bucket).owed) == {lease.id, other.id}
     bucket.tap.clear()
     environment.run(120.0, bucket)
     assert 2 < len(bucket.tap.of(Release)) < 20, "while the leases may last, and no longer"
     assert bucket.heartbeats.scheduled() == []
-    assert bucket._core.owed == {}
+    assert core_of(bucket).owed == {}
 
 
 def test_what_is_still_owed_at_the_interpreters_exit_is_sent_once_more(environment, table):
@@ -403,7 +404,7 @@ def test_what_is_still_owed_at_the_interpreters_exit_is_sent_once_more(environme
     with pytest.raises(StoreUnavailable):
         lease.release()
     bucket.tap.everything_fails = None
-    bucket._core.at_exit(environment.clock.steady() + 5)
+    core_of(bucket).at_exit(environment.clock.steady() + 5)
     assert leases_in(table) == {}
 
 
@@ -417,13 +418,13 @@ def test_a_release_that_is_refused_for_good_is_not_repeated_but_at_the_exit(envi
     environment.run(20.0, bucket)  # the lease has not expired yet
     assert bucket.tap.of(Release) == []
     bucket.tap.everything_fails = None
-    bucket._core.at_exit(environment.clock.steady() + 5)
+    core_of(bucket).at_exit(environment.clock.steady() + 5)
     assert leases_in(table) == {}
 
 
 def test_after_the_release_at_the_exit_nothing_is_leased_any_more(environment):
     bucket = environment.bucket()
-    bucket._core.at_exit(environment.clock.steady() + 5)
+    core_of(bucket).at_exit(environment.clock.steady() + 5)
     with pytest.raises(ConfigurationError, match="interpreter is exiting"):
         bucket.acquire(timeout=5)
 
@@ -434,7 +435,7 @@ def test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the
     bucket.tap.everything_fails = LOST
     with pytest.raises(StoreUnavailable):
         lease.release()
-    bucket._core.after_fork_in_child()
+    core_of(bucket).after_fork_in_child()
     bucket.tap.everything_fails = None
     bucket.tap.clear()
     assert not lease.release()
@@ -447,7 +448,7 @@ def test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it(envir
         bucket.acquire(timeout=5)
     bucket.tap.clear()
     bucket.tap.inject(Release, before=lambda _: environment.clock.pass_time(10))  # a service that is slow to answer
-    bucket._core.at_exit(environment.clock.steady() + 5)
+    core_of(bucket).at_exit(environment.clock.steady() + 5)
     assert bucket.tap.count() == {"Release": 1}
     assert "left to expire" in caplog.text
 
@@ -472,7 +473,7 @@ def test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease(new_bu
     with pytest.raises(ConfigurationError, match="closed"):
         bucket.acquire(timeout=5)
     assert leases_in(table) == {}
-    assert bucket._core.leases == {}
+    assert core_of(bucket).leases == {}
 
 
 def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypatch):
@@ -482,7 +483,7 @@ def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypat
     new_bucket(max_tokens=1).acquire(timeout=5)
     bucket = new_bucket(max_tokens=1)
     waiter = in_thread(lambda: bucket.acquire(timeout=60))
-    eventually(lambda: bucket._core.state.hints.waiting and bucket.tap.sent)
+    eventually(lambda: core_of(bucket).state.hints.waiting and bucket.tap.sent)
     bucket.close()
     eventually(waiter.done, within=5)
     assert isinstance(waiter.exception(), ConfigurationError)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ddb_lease._state.hints import Hints
+from scripts.harness.inside import core_of
 from tests.interrupting import Interrupter, without_collector
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -54,7 +55,7 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
         strike_at += STRIDE
     assert not left_behind
     assert strike_at > 100, "the interrupter has hardly met the library"
-    assert bucket._core.leases == {}
+    assert core_of(bucket).leases == {}
 
 
 def test_a_waiter_that_is_interrupted_as_it_leaves_the_queue_blocks_no_other(new_bucket, monkeypatch):

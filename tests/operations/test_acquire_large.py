@@ -13,6 +13,7 @@ from ddb_lease._operations.look import MOST_AT_ONCE
 from ddb_lease._protocol.messages import Claim, Look, Mint
 from ddb_lease._protocol.records import Counter
 from ddb_lease._state.windows import POLLED, lately
+from scripts.harness.inside import core_of
 from tests.support import CONFLICT, LEASE_MS, NOW, THROTTLED, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # on the simulator's DynamoDB
@@ -51,7 +52,7 @@ def bucket_that_knows(environment):
     """A bucket that knows the time, how large the bucket is, and nothing else of it."""
     bucket = environment.bucket(max_tokens=SLOTS)
     assert bucket.try_acquire() is None
-    bucket._core.state.hints.windows.forget()
+    core_of(bucket).state.hints.windows.forget()
     bucket.tap.clear()
     environment.pauses.clear()
     return bucket
@@ -77,7 +78,7 @@ def test_a_search_reads_at_most_twice_the_windows_that_it_needs(environment, ful
     bucket.acquire(timeout=60)
     assert len(windows_looked_at(bucket)) <= 3
     free_up(table, *range(1, SLOTS, WINDOW))
-    bucket._core.state.hints.forget_free()
+    core_of(bucket).state.hints.forget_free()
     bucket.tap.clear()
     bucket.acquire(timeout=60)
     assert len(windows_looked_at(bucket)) == 1
@@ -91,8 +92,8 @@ def test_looks_double_up_to_a_bound(environment, full):
         sizes.append(len(looks))
         return perform(looks, observe=observe)
 
-    perform = bucket._core.driver.perform_at_once
-    bucket._core.driver.perform_at_once = note
+    perform = core_of(bucket).driver.perform_at_once
+    core_of(bucket).driver.perform_at_once = note
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1)
     assert sizes[:4] == [2, 4, MOST_AT_ONCE, MOST_AT_ONCE]
@@ -237,14 +238,14 @@ def test_windows_full_of_ones_own_leases_are_passed_over(environment, table):
         put_leased(table, slot, f"{slot}-other", expires_at=environment.now_ms + 36_000_000)
     bucket = environment.bucket(max_tokens=SLOTS)
     leases = [bucket.acquire(timeout=60) for _ in range(4 * WINDOW)]
-    bucket._core.state.hints.windows.forget()
+    core_of(bucket).state.hints.windows.forget()
     bucket.tap.clear()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1)
     assert set(windows_looked_at(bucket)) - {0} == set(range(4, WINDOWS)), "those of others, and perhaps the counter's"
     for lease in leases:
         lease.release()
-    bucket._core.state.hints.forget_free()
+    core_of(bucket).state.hints.forget_free()
     bucket.tap.clear()
     assert bucket.acquire(timeout=60).slot < 4 * WINDOW, "what was given back is looked at again"
 
@@ -281,7 +282,7 @@ def test_a_bucket_that_has_grown_within_its_last_window_is_searched_again_at_onc
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1)
     put_counter(table, max_tokens=SLOTS, minted=SLOTS - 1, rev=9)
-    bucket._core.state.adopt(Counter(max_tokens=SLOTS, minted=SLOTS - 1, rev=9, lease_ms=LEASE_MS), sure=True)
+    core_of(bucket).state.adopt(Counter(max_tokens=SLOTS, minted=SLOTS - 1, rev=9, lease_ms=LEASE_MS), sure=True)
     environment.run(3)
     environment.pauses.clear()
     assert bucket.acquire(timeout=60).slot == SLOTS - 1
@@ -343,7 +344,7 @@ def test_a_mint_on_a_stale_hint_learns_that_the_bucket_is_full(environment, tabl
 
     bucket.tap.inject(Mint, before=shrink)
     assert bucket.try_acquire() is None
-    assert bucket._core.state.hints.counter.max_tokens == 1
+    assert core_of(bucket).state.hints.counter.max_tokens == 1
     assert bucket.tap.count()["Mint"] == 1
 
 
@@ -351,7 +352,7 @@ def test_a_mint_on_a_stale_hint_makes_a_deleted_bucket_anew(environment, table):
     put_counter(table, max_tokens=SLOTS, minted=0)
     bucket = environment.bucket(max_tokens=SLOTS)
     bucket.acquire(timeout=60).release()
-    bucket._core.state.hints.take_free(bucket._core.state.chance)
+    core_of(bucket).state.hints.take_free(core_of(bucket).state.chance)
     bucket.tap.inject(Mint, before=lambda _: table.delete_all())
     assert bucket.acquire(timeout=60).held
     assert bucket.tap.count()["Create"] == 1
@@ -377,13 +378,13 @@ def test_one_waiter_of_a_process_searches_for_all(new_bucket, table, in_thread):
         put_leased(table, slot, f"{slot}-other", expires_at=NOW * 2)
     bucket = new_bucket(max_tokens=SLOTS)
     assert bucket.try_acquire() is None
-    bucket._core.state.hints.windows.forget()
+    core_of(bucket).state.hints.windows.forget()
     bucket.tap.clear()
     hold, go_on = [], threading.Event()
     for _ in range(3):
         bucket.tap.inject(Look, before=lambda look: (hold.append(look), go_on.wait(60)))
     waiting = [in_thread(lambda: bucket.acquire(timeout=60)) for _ in range(8)]
-    eventually(lambda: bucket._core.state.hints.waiting == 8)
+    eventually(lambda: core_of(bucket).state.hints.waiting == 8)
     eventually(lambda: hold)
     assert len(hold) == 1, "its first look"
     go_on.set()

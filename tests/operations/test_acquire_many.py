@@ -27,6 +27,7 @@ from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
+from scripts.harness.inside import core_of
 from tests.support import (
     CONFLICT,
     LONG_AGO,
@@ -261,7 +262,7 @@ def test_free_slots_are_gathered_from_all_windows_of_a_large_bucket(environment,
     lucky = bucket.try_acquire(count=3)  # now it knows of how many windows there are
     if lucky:
         lucky.release()
-    bucket._core.state.hints.forget_free()
+    core_of(bucket).state.hints.forget_free()
     assert bucket.try_acquire(count=3).slots == free
 
 
@@ -480,7 +481,7 @@ def test_releasing_many_wakes_as_many_waiters(new_bucket, in_thread):
     bucket = new_bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
     waiting = [in_thread(lambda: bucket.acquire(60)) for _ in range(3)]
-    eventually(lambda: bucket._core.state.hints.waiting == 3)
+    eventually(lambda: core_of(bucket).state.hints.waiting == 3)
     lease.release()
     assert {waiter.result(10).slot for waiter in waiting} == {0, 1, 2}
 
@@ -524,7 +525,7 @@ def test_a_waiter_for_one_is_served_while_a_thread_before_it_waits_for_two(new_b
     held = new_bucket(max_tokens=2).acquire(timeout=5)
     bucket = new_bucket(max_tokens=2)
     big = in_thread(lambda: bucket.acquire(timeout=20, count=2))
-    eventually(lambda: bucket._core.state.hints.waiting and bucket.tap.sent)
+    eventually(lambda: core_of(bucket).state.hints.waiting and bucket.tap.sent)
     small = bucket.acquire(timeout=10)
     assert not big.done()
     small.release()

@@ -4,6 +4,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, StoreUnavailable
 from ddb_lease._protocol.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Retire
+from scripts.harness.inside import core_of, held_of
 from tests.support import LOST, NO_ANSWERS, UNSENT, leases_in, put_counter, put_free
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -71,7 +72,7 @@ def test_the_lease_found_after_a_lost_answer_is_believed_no_longer_than_its_firs
     started = environment.clock.steady()
     lease = bucket.acquire(timeout=60)
     believed_until = environment.clock.steady() + lease.remaining
-    assert believed_until <= started + 30 - lease._held.end.release.grant.margin + 0.001
+    assert believed_until <= started + 30 - held_of(lease).end.release.grant.margin + 0.001
 
 
 @TAKES
@@ -103,7 +104,7 @@ def test_a_claim_refused_after_a_lost_answer_takes_nothing_from_the_holder(new_b
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     bucket.tap.inject(kind, commits=False, answer=LOST, after=lambda _: other.acquire(timeout=5))
     assert bucket.try_acquire() is None
-    assert list(leases_in(table).values()) == list(other._core.leases)
+    assert list(leases_in(table).values()) == list(core_of(other).leases)
 
 
 @pytest.mark.parametrize("kind", [Look, Create, Claim, Mint, BringBack, Retire])
@@ -195,7 +196,7 @@ def test_a_release_committed_unseen_does_not_end_a_later_lease(new_bucket, table
     lease = bucket.acquire(timeout=5)
     bucket.tap.inject(Release, commits=True, answer=LOST, after=lambda _: other.acquire(timeout=5))
     lease.release()
-    assert list(leases_in(table).values()) == list(other._core.leases)
+    assert list(leases_in(table).values()) == list(core_of(other).leases)
 
 
 @COMMITTED
@@ -218,7 +219,7 @@ def test_a_cleaned_up_claim_does_not_free_the_slot_of_a_later_lease(new_bucket, 
         bucket.tap.inject(Claim, commits=False, answer=LOST)
     bucket.tap.inject(Release, before=lambda _: other.acquire(timeout=5))
     assert bucket.try_acquire() is None
-    assert list(leases_in(table).values()) == list(other._core.leases)
+    assert list(leases_in(table).values()) == list(core_of(other).leases)
 
 
 @TAKES

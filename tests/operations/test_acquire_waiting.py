@@ -9,6 +9,7 @@ from ddb_lease import AcquireTimeout, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Look
 from ddb_lease._protocol.retry import EXPIRY_JITTER_SECONDS
 from ddb_lease._state.waiters import Waiter
+from scripts.harness.inside import core_of, held_of
 from tests.support import CONFLICT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -22,7 +23,7 @@ def full(environment):
 
 
 def line(bucket):
-    return bucket._core.state.hints.waiting
+    return core_of(bucket).state.hints.waiting
 
 
 def waiters(bucket, in_thread, count, **arguments):
@@ -38,7 +39,7 @@ def waiters(bucket, in_thread, count, **arguments):
 
 
 def test_waiting_for_a_full_bucket_writes_nothing_and_looks_about_once_a_second(environment, full):
-    environment.meanwhile.append(lambda: full._held.belief.holds(environment.clock.steady()) and full.renew())
+    environment.meanwhile.append(lambda: held_of(full).belief.holds(environment.clock.steady()) and full.renew())
     waiter = environment.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout):
         waiter.acquire(timeout=200)
@@ -179,13 +180,13 @@ def test_while_a_sibling_holds_the_slot_no_break_is_drawn(environment):
     bucket.acquire(timeout=5).release()
     lease = bucket.acquire(timeout=5)
     environment.run(60, bucket)
-    bucket._core.state.hints.fairness.met_others(environment.clock.steady())
-    bucket._core.state.hints.fairness.released(
+    core_of(bucket).state.hints.fairness.met_others(environment.clock.steady())
+    core_of(bucket).state.hints.fairness.released(
         environment.clock.steady()
     )  # as a sibling that has just released another
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
-    assert bucket._core.state.hints.fairness.quiet_for(environment.clock.steady()) == 0.0, (
+    assert core_of(bucket).state.hints.fairness.quiet_for(environment.clock.steady()) == 0.0, (
         "it would be over before the slot is free"
     )
     assert lease.held
@@ -212,7 +213,7 @@ def test_a_slot_that_only_seems_to_be_free_is_found_out_and_then_there_are_break
 def test_room_to_mint_is_looked_for_again_before_it_is_relied_on_for_long(environment, table):
     bucket = environment.bucket(max_tokens=200)
     lease = bucket.acquire(timeout=5)
-    bucket._core.state.hints.forget_free()
+    core_of(bucket).state.hints.forget_free()
     lease.release()  # the only free slot that it knows of
     bucket.tap.clear()
     loop_for(environment, bucket, 100, hold=1.0)
@@ -234,7 +235,7 @@ def test_among_the_waiters_of_one_process_the_next_looks_when_the_last_look_has_
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
     looks = bucket.tap.count()["Look"]
-    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
+    core_of(bucket).state.hints.next_look_at = environment.clock.steady() + 1.5
     environment.pauses.clear()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1.6)
@@ -245,10 +246,10 @@ def test_among_the_waiters_of_one_process_the_next_looks_when_the_last_look_has_
 def test_a_waiter_that_cannot_wait_for_the_next_look_looks_at_once(environment, full):
     bucket = environment.bucket(max_tokens=1)
     assert bucket.try_acquire() is None
-    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
+    core_of(bucket).state.hints.next_look_at = environment.clock.steady() + 1.5
     full.release()
     assert bucket.acquire(timeout=1).held
-    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
+    core_of(bucket).state.hints.next_look_at = environment.clock.steady() + 1.5
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     assert bucket.tap.count() == {"Look": 1}
@@ -258,7 +259,7 @@ def test_a_slot_lost_to_another_makes_the_last_look_void(environment, table):
     environment.bucket(max_tokens=1).acquire(timeout=5).release()
     bucket, rival = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
-    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
+    core_of(bucket).state.hints.next_look_at = environment.clock.steady() + 1.5
     began, looked = environment.clock.steady(), []
     bucket.tap.inject(Claim, before=lambda _: rival.acquire(timeout=1))
     bucket.tap.inject(Look, before=lambda _: looked.append(environment.clock.steady()))
@@ -328,11 +329,11 @@ def test_a_newcomer_leaves_a_free_slot_to_those_in_front(environment):
     bucket.acquire(timeout=5).release()
     bucket.tap.clear()
     in_front = Waiter(lambda: None)
-    bucket._core.state.hints.join(in_front, now=bucket._core.state.time.steady())
+    core_of(bucket).state.hints.join(in_front, now=core_of(bucket).state.time.steady())
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=4)
     assert bucket.tap.sent == []
-    bucket._core.state.hints.leave(in_front)
+    core_of(bucket).state.hints.leave(in_front)
     assert bucket.acquire(timeout=0).held
 
 

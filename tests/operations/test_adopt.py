@@ -9,6 +9,7 @@ from ddb_lease._protocol.lease_state import State
 from ddb_lease._protocol.messages import Adopt, Claim, Look, Refused, Release, Renew
 from ddb_lease._protocol.records import Claimant, Slot
 from ddb_lease.events import Acquired, HandedOver, Released
+from scripts.harness.inside import core_of, held_of
 from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -33,7 +34,7 @@ def refused(adopter, token, reason):
     with pytest.raises(LeaseLost) as raised:
         adopter.adopt(token)
     assert raised.value.reason is reason
-    assert adopter._core.leases == {}
+    assert core_of(adopter).leases == {}
     return str(raised.value)
 
 
@@ -68,7 +69,7 @@ def test_the_giver_holds_nothing_any_more_and_has_lost_nothing(giver, table):
             assert raised.value.reason is LossReason.HANDED_OVER
         assert not lease.release()
     assert told == []
-    assert giver._core.leases == giver._core.owed == {}
+    assert core_of(giver).leases == core_of(giver).owed == {}
     assert list(leases_in(table).values()) == [lease.id]
 
 
@@ -78,8 +79,8 @@ def test_nothing_of_the_giver_releases_or_renews_what_it_handed_over(environment
     giver.tap.clear()
     environment.run(60, giver)
     giver.close()
-    giver._core.at_exit(environment.clock.steady() + 5)
-    giver._core.after_fork_in_child()
+    core_of(giver).at_exit(environment.clock.steady() + 5)
+    core_of(giver).after_fork_in_child()
     del lease
     assert giver.tap.sent == []
     assert adopter.adopt(token).held
@@ -152,13 +153,13 @@ def test_the_slot_stays_leased_for_the_time_that_was_asked_for_and_then_comes_fr
 
 def test_it_is_shown_as_handed_over_until_it_is_adopted(giver, adopter):
     token = giver.acquire(5).hand_over()
-    assert [lease.owner for lease in shown(adopter)] == [f"{giver._core.owner} (handed over)"]
+    assert [lease.owner for lease in shown(adopter)] == [f"{core_of(giver).owner} (handed over)"]
     adopter.adopt(token)
-    assert [lease.owner for lease in shown(adopter)] == [adopter._core.owner]
+    assert [lease.owner for lease in shown(adopter)] == [core_of(adopter).owner]
 
 
 def shown(bucket):
-    return bucket._core.run(bucket._core.status()).leases
+    return core_of(bucket).run(core_of(bucket).status()).leases
 
 
 # Who may adopt
@@ -189,7 +190,7 @@ def test_who_comes_second_while_the_first_is_adopting_gets_nothing(environment, 
 def test_a_released_one_is_not_adopted(giver, adopter, table, count):
     lease = giver.acquire(5, count=count)
     token = lease.hand_over()
-    assert giver._core.run(giver._core.release(lease.id, lease.slots, fence=None))
+    assert core_of(giver).run(core_of(giver).release(lease.id, lease.slots, fence=None))
     refused(adopter, token, LossReason.RELEASED)
     assert leases_in(table) == {}
 
@@ -205,7 +206,7 @@ def test_one_whose_item_is_gone_is_not_adopted(giver, adopter, table):
 def test_a_revoked_one_is_not_adopted_but_given_back(giver, adopter, table, count):
     lease = giver.acquire(5, count=count)
     token = lease.hand_over(within=100)
-    adopter._core.run(adopter._core.revoke(lease.id))
+    core_of(adopter).run(core_of(adopter).revoke(lease.id))
     refused(adopter, token, LossReason.REVOKED)
     assert leases_in(table) == {}
 
@@ -214,7 +215,7 @@ def test_one_whose_slot_was_retired_works_on_there(environment, giver, adopter, 
     leases = [giver.acquire(5) for _ in range(3)]
     lease = next(lease for lease in leases if lease.slot == 2)
     token = lease.hand_over()
-    adopter._core.run(adopter._core.resize(1))
+    core_of(adopter).run(core_of(adopter).resize(1))
     mine = adopter.adopt(token)
     assert table.get(2)["retired"]
     environment.run(60, adopter)
@@ -294,7 +295,7 @@ def test_an_adoption_that_is_refused_without_a_reason_ends_in_time(environment, 
 def test_an_adoption_ends_when_its_bucket_is_closed(environment, giver, adopter):
     lease = giver.acquire(5)
     token, began = lease.hand_over(within=100), environment.clock.steady()
-    adopter.tap.inject(Adopt, commits=False, answer=UNSENT, after=lambda _: adopter._core.state.close())
+    adopter.tap.inject(Adopt, commits=False, answer=UNSENT, after=lambda _: core_of(adopter).state.close())
     with pytest.raises(ConfigurationError, match="closed"):
         adopter.adopt(token)
     assert environment.clock.steady() - began < 1
@@ -374,18 +375,18 @@ def test_a_lease_that_turns_out_to_be_lost_is_not_handed_over(environment, giver
 
 def test_a_release_during_the_hand_over_wins(giver, table):
     lease = giver.acquire(5)
-    giver.tap.inject(Renew, before=lambda _: lease._held.begin_release())
+    giver.tap.inject(Renew, before=lambda _: held_of(lease).begin_release())
     with pytest.raises(LeaseLost, match="released"):
         lease.hand_over()
-    lease._held.end.send_quietly()
+    held_of(lease).end.send_quietly()
     assert leases_in(table) == {}
 
 
 def test_nothing_is_released_from_the_very_instant_at_which_it_is_handed_over(giver):
-    held = giver.acquire(5)._held
+    held = held_of(giver.acquire(5))
     held.belief.state = State.HANDED_OVER
     assert not held.begin_release()
-    assert giver._core.owed == {}
+    assert core_of(giver).owed == {}
 
 
 @COMMITTED
@@ -398,7 +399,7 @@ def test_an_interrupted_hand_over_leaves_the_lease_to_its_block(giver, table, co
 
 def test_an_interrupt_right_after_it_was_handed_over_leaves_the_slot_free(giver, table, monkeypatch):
     lease = giver.acquire(5)
-    belief = lease._held.belief
+    belief = held_of(lease).belief
     end_hand_over = belief.end_hand_over
 
     def interrupted(*what):
@@ -407,15 +408,15 @@ def test_an_interrupt_right_after_it_was_handed_over_leaves_the_slot_free(giver,
 
     monkeypatch.setattr(belief, "end_hand_over", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        lease._held.hand_over(100)
+        held_of(lease).hand_over(100)
     assert not lease.held
-    eventually(lambda: leases_in(table) == {} and not giver._core.owed)
+    eventually(lambda: leases_in(table) == {} and not core_of(giver).owed)
 
 
 def test_two_that_hand_it_over_at_once_get_one_token(giver, adopter):
     lease, tokens = giver.acquire(5), []
-    lease._held.patience = 0.05  # the second does not wait for long for the first
-    giver.tap.inject(Renew, before=lambda _: tokens.append(lease._held.hand_over(30)))
+    held_of(lease).patience = 0.05  # the second does not wait for long for the first
+    giver.tap.inject(Renew, before=lambda _: tokens.append(held_of(lease).hand_over(30)))
     with pytest.raises(LeaseLost, match="handed_over"):
         lease.hand_over()
     assert len(tokens) == 1
@@ -425,7 +426,7 @@ def test_two_that_hand_it_over_at_once_get_one_token(giver, adopter):
 def test_what_was_handed_over_to_nobody_is_taken_back_and_released(giver, table):
     lease = giver.acquire(5)
     lease.hand_over(within=100)
-    lease._held.take_back()
+    held_of(lease).take_back()
     assert leases_in(table) == {}
 
 
@@ -486,7 +487,7 @@ def test_an_adoption_that_is_never_answered_leaves_nothing_held(giver, adopter, 
         adopter.tap.inject(Adopt, commits=commits, answer=LOST)
     with pytest.raises(StoreUnavailable):
         adopter.adopt(token)
-    assert adopter._core.leases == {}
+    assert core_of(adopter).leases == {}
     adopter.tap.faults.clear()
     if commits:
         assert leases_in(table) == {}, "it is given back"
@@ -516,7 +517,7 @@ def test_an_interrupted_adoption_leaves_no_lease_of_its_own(giver, adopter, tabl
     adopter.tap.inject(Adopt, commits=commits, raises=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         adopter.adopt(token)
-    assert adopter._core.leases == {}
+    assert core_of(adopter).leases == {}
     assert set(leases_in(table).values()) <= {lease.id}
     if commits:
         assert leases_in(table) == {}
@@ -534,7 +535,7 @@ def test_events_tell_of_both_ends(environment):
     mine = adopter.adopt(token)
     mine.release()
     ends = [event for event in told if isinstance(event, (HandedOver, Released))]
-    assert ends == [HandedOver(bucket=giver._core.name, lease_id=lease.id)]
+    assert ends == [HandedOver(bucket=core_of(giver).name, lease_id=lease.id)]
     assert [type(event) for event in theirs] == [Acquired, Released]
     assert theirs[0].lease_id == mine.id
     assert theirs[0].slots == lease.slots

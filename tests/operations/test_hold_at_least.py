@@ -6,6 +6,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, LossReason, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Close, Mint, Release, Take
+from scripts.harness.inside import core_of, held_of
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, leases_in
 
 CONTRACT = True
@@ -108,8 +109,8 @@ def test_renewals_keep_the_margin_of_a_lease_however_long_it_is_held_at_least(en
     lease = bucket.acquire(5, hold_at_least=year)  # its own margin is longer than a lease
     assert year - 13_000 < lease.remaining < year - 12_000
     now = environment.clock.steady()
-    with lease._held.attempts.lock:
-        renewal = lease._held.belief.begin_renewal(now, environment.now_ms)
+    with held_of(lease).attempts.lock:
+        renewal = held_of(lease).belief.begin_renewal(now, environment.now_ms)
     assert 20.0 < renewal.deadline - now < 30.0
 
 
@@ -147,11 +148,11 @@ def test_a_reset_opens_all_before_any_holder_is_told(environment, table):
     bucket = environment.bucket(max_tokens=2)
     leases = []
     told = [
-        lambda _: leases[1]._held.release(),
-        lambda _: leases[0]._held.release(),
+        lambda _: held_of(leases[1]).release(),
+        lambda _: held_of(leases[0]).release(),
     ]  # whichever is told first ends the other
     leases += [bucket.acquire(5, hold_at_least=200, on_lost=each) for each in told]
-    heartbeats = bucket._core._lease_context().heartbeats
+    heartbeats = core_of(bucket)._lease_context().heartbeats
     heartbeats.call_back = lambda job, **_: job()  # at once, before the next one is told
     bucket.reset()
     assert leases_in(table) == {}

@@ -9,6 +9,7 @@ from ddb_lease._protocol.messages import Claim, Take
 from ddb_lease._protocol.queueing import NEAR_SECONDS, PATIENCE_SECONDS, SIGN_SECONDS, STILL_SECONDS
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, QueueSeen, RefreshTicket, Ticket
 from ddb_lease.dynamodb.tickets import ticket_key
+from scripts.harness.inside import core_of
 from tests.support import LONG_AGO, LOST, REJECTED, UNSENT, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -511,7 +512,7 @@ def test_an_interrupted_waiter_leaves_no_ticket(environment, bucket, table, at):
 
 
 def test_a_closed_bucket_leaves_no_ticket(environment, bucket, table):
-    in_pause(environment, 3, bucket._core.begin_closing)
+    in_pause(environment, 3, core_of(bucket).begin_closing)
     with pytest.raises(ConfigurationError, match="is closed"):
         bucket.acquire(60)
     eventually(lambda: tickets_in(table) == [])

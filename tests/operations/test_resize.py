@@ -8,6 +8,7 @@ import pytest
 from ddb_lease import ConfigurationError, Overtaken, Repaired, Resized, StoreRejected, StoreUnavailable, UnknownBucket
 from ddb_lease._protocol.messages import Grow, Look, Recount, Refused, Release, Retire, Shown, Snapshot
 from ddb_lease._protocol.records import Counter
+from scripts.harness.inside import core_of
 from tests.support import (
     CONFLICT,
     LEASE_MS,
@@ -227,7 +228,7 @@ def test_a_waiter_in_the_same_process_is_served_by_a_growth(new_bucket, in_threa
     bucket.acquire(timeout=5)
     bucket.tap.clear()
     waiting = in_thread(lambda: bucket.acquire(timeout=20))
-    eventually(lambda: bucket._core.state.hints.waiting and bucket.tap.sent)
+    eventually(lambda: core_of(bucket).state.hints.waiting and bucket.tap.sent)
     bucket.resize(2)
     assert waiting.result(10).slot == 1
 

@@ -7,6 +7,7 @@ import pytest
 from ddb_lease import LossReason
 from ddb_lease._protocol.messages import Look, Release, Renew, RenewEach
 from ddb_lease._state.log import flush
+from scripts.harness.inside import core_of, held_of
 from tests.support import LOST, UNSENT, leases_in, put_leased, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -36,7 +37,7 @@ def together(environment, bucket, count):
     """Leases that will be due together, in ten seconds."""
     leases = [bucket.acquire(timeout=5) for _ in range(count)]
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady() + 10.0
+        held_of(lease).belief.renew_at = environment.clock.steady() + 10.0
     bucket.heartbeats.reconsider_all()
     bucket.tap.clear()
     return leases
@@ -71,7 +72,7 @@ def test_a_late_failure_of_what_was_given_up_tells_nothing(environment, bucket, 
     hang(environment, bucket, BOUND + 1.0, then=lambda: seen.append(plan()), commits=False, answer=answer)
 
     def plan():
-        return lease._held.belief.deadline, lease._held.belief.renew_at, lease._held.belief.failures
+        return held_of(lease).belief.deadline, held_of(lease).belief.renew_at, held_of(lease).belief.failures
 
     while not seen:
         environment.run(0.25, bucket)
@@ -81,10 +82,10 @@ def test_a_late_failure_of_what_was_given_up_tells_nothing(environment, bucket, 
 
 def test_a_late_success_of_what_was_given_up_takes_nothing_back(environment, bucket, table):
     lease, seen = bucket.acquire(timeout=5), []
-    hang(environment, bucket, BOUND + 1.0, then=lambda: seen.append(lease._held.belief.deadline))
+    hang(environment, bucket, BOUND + 1.0, then=lambda: seen.append(held_of(lease).belief.deadline))
     while not seen:
         environment.run(0.25, bucket)
-    assert lease._held.belief.deadline == seen[0]
+    assert held_of(lease).belief.deadline == seen[0]
     environment.run(40.0, bucket)
     lease.check()
 
@@ -95,12 +96,12 @@ def test_a_late_success_counts_where_the_attempts_after_it_failed(environment, b
     def heal():
         bucket.tap.everything_fails = None
 
-    before = lease._held.belief.deadline
+    before = held_of(lease).belief.deadline
     hang(environment, bucket, 12.0, then=heal)
     environment.run(9.75, bucket)
     bucket.tap.everything_fails = UNSENT
     environment.run(1.0, bucket)
-    assert lease._held.belief.deadline > before
+    assert held_of(lease).belief.deadline > before
     environment.run(40.0, bucket)
     lease.check()
 
@@ -143,13 +144,13 @@ def test_one_that_waits_for_a_worker_is_not_given_up(environment, bucket):
 def test_a_renewal_of_many_requests_is_given_up_only_if_one_of_them_hangs(environment):
     bucket = environment.bucket(max_tokens=3)
     lease = bucket.acquire(timeout=5, count=3)
-    lease._held.belief.alone = True
+    held_of(lease).belief.alone = True
     bucket.tap.clear()
     for _ in range(3):
         hang(environment, bucket, 5.0)
     environment.run(11.0, bucket)
     assert len(bucket.tap.of(Renew)) >= 3
-    assert lease._held.attempts.given_up == 0
+    assert held_of(lease).attempts.given_up == 0
     lease.check()
 
 
@@ -173,7 +174,7 @@ def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, caplo
     leases, seen = together(environment, bucket, 3), []
     if proven:
         environment.run(10.5, bucket)
-    renewer = bucket._core._renewer
+    renewer = core_of(bucket)._renewer
 
     def note():
         seen.append((renewer._rests(), renewer._breaker.doubtful))
@@ -193,7 +194,7 @@ def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, caplo
 def test_a_batch_that_is_answered_after_all_shows_that_batches_work(environment, bucket):
     together(environment, bucket, 3)
     environment.run(10.5, bucket)
-    renewer, seen = bucket._core._renewer, []
+    renewer, seen = core_of(bucket)._renewer, []
     hang(environment, bucket, BOUND + 1.0, kind=RenewEach, then=lambda: seen.append(renewer._breaker.doubtful))
     while not seen:
         environment.run(0.25, bucket)
@@ -206,13 +207,13 @@ def test_what_a_batch_refuses_late_tells_nothing(environment, bucket, table):
 
     def later():
         table.set(first.slot, expires_at=environment.now_ms + 45_000)  # the batch would shorten it
-        seen.append(second._held.belief.deadline)
+        seen.append(held_of(second).belief.deadline)
 
     hang(environment, bucket, BOUND + 1.0, kind=RenewEach, then=later)
     while not seen:
         environment.run(0.25, bucket)
     assert first.held
-    assert first._held.belief.renew_at > environment.clock.steady()
+    assert held_of(first).belief.renew_at > environment.clock.steady()
 
 
 def test_a_look_at_the_time_that_hangs_holds_no_lease_of_its_batch(environment, bucket):
@@ -220,9 +221,9 @@ def test_a_look_at_the_time_that_hangs_holds_no_lease_of_its_batch(environment, 
     renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
-    assert bucket._core.state.time.doubtful
+    assert core_of(bucket).state.time.doubtful
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady()
+        held_of(lease).belief.renew_at = environment.clock.steady()
     bucket.tap.clear()
     hang(environment, bucket, 9.0, kind=Look, then=lambda: seen.extend(lease.held for lease in leases))
     for _ in range(200):
@@ -252,14 +253,14 @@ def test_a_renewal_by_hand_that_hangs_keeps_nobody_from_renewing(environment, bu
 
 def test_a_lock_that_was_free_in_between_is_not_passed_by(environment, bucket):
     lease = bucket.acquire(timeout=5)
-    serial = lease._held.attempts.serial
+    serial = held_of(lease).attempts.serial
     for _ in range(5):
-        lease._held.belief.renew_at = environment.clock.steady()
+        held_of(lease).belief.renew_at = environment.clock.steady()
         bucket.heartbeats.reconsider_all()
         with serial:
             environment.run(2.0, bucket)
         environment.run(2.0, bucket)
-    assert lease._held.attempts.serial is serial
+    assert held_of(lease).attempts.serial is serial
     lease.check()
 
 
@@ -275,7 +276,7 @@ def test_a_release_waits_for_no_attempt_that_was_given_up(environment, bucket, t
     lease, seen = bucket.acquire(timeout=5), []
 
     def release():
-        serial = lease._held.attempts.serial
+        serial = held_of(lease).attempts.serial
         seen.append(serial.acquire(blocking=False))
         serial.release()
         seen.append(lease.release())
@@ -289,5 +290,5 @@ def test_a_release_waits_for_no_attempt_that_was_given_up(environment, bucket, t
 
 def test_a_client_of_the_users_own_is_given_up_by_a_quarter_of_the_lease(environment, bucket, client):
     lease = bucket.acquire(timeout=5)
-    assert lease._held.attempts._longest == BOUND
-    assert lease._held._context.connection.call_seconds(30.0) > BOUND
+    assert held_of(lease).attempts._longest == BOUND
+    assert held_of(lease)._context.connection.call_seconds(30.0) > BOUND

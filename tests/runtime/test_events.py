@@ -17,6 +17,7 @@ from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Lost, Released, ReMinted, Renewed, Throttled
+from scripts.harness.inside import core_of, held_of
 from tests.conftest import PATIENCE
 from tests.pages import Snippets
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, Tap, eventually, put_counter, put_free, put_leased
@@ -85,7 +86,7 @@ def test_a_renewal_by_plan_is_not_late(environment, bucket, told):
 
 def test_a_renewal_that_failed_before_is_late_by_the_first_plan(environment, bucket, told):
     bucket.acquire(timeout=5)
-    planned = next(iter(bucket._core.leases.values())).belief.due_at()
+    planned = next(iter(core_of(bucket).leases.values())).belief.due_at()
     bucket.tap.everything_fails = UNSENT
     environment.run(15, bucket)
     bucket.tap.everything_fails = None
@@ -293,7 +294,7 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
         mine = [lock for lock in watched if lock.owner == threading.get_ident()]
         inner = [
             lease
-            for lease in list(bucket._core._made)
+            for lease in list(core_of(bucket)._made)
             if any(each._lock._is_owned() for each in (lease, lease.end, lease.loss))
         ]
         told.append((type(event), threading.current_thread().name, bool(mine or inner)))
@@ -316,7 +317,7 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
     lease.release()
     second = bucket.acquire(timeout=5)
     table.delete(0)
-    second._held.belief.renew_at = time.monotonic()
+    held_of(second).belief.renew_at = time.monotonic()
     with pytest.raises(Exception, match="not held"):
         second.renew()
     eventually(lambda: told[-1][0] is Lost)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from ddb_lease import LeaseLost, LossReason
+from scripts.harness.inside import held_of
 from tests.interrupting import Interrupter, without_collector
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -55,7 +56,7 @@ def bucket(environment):
 def test_an_interrupt_at_any_point_of_a_renewal_costs_no_lease(environment, bucket, table):
     def after(lease, told):
         environment.run(12, bucket, step=1.0)
-        serial = lease._held.attempts.serial
+        serial = held_of(lease).attempts.serial
         free = serial.acquire(blocking=False)
         if free:
             serial.release()

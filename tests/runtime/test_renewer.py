@@ -29,6 +29,7 @@ from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.events import Renewed
+from scripts.harness.inside import core_of, held_of
 from tests.support import (
     CONFLICT,
     EXPIRED,
@@ -62,7 +63,7 @@ def holders(environment, count, **settings):
     bucket = environment.bucket(max_tokens=max(count, 1), **settings)
     leases = [bucket.acquire(timeout=5) for _ in range(count)]
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady() + 10.0
+        held_of(lease).belief.renew_at = environment.clock.steady() + 10.0
     bucket.tap.clear()
     return bucket, leases
 
@@ -77,7 +78,7 @@ def alone(bucket):
 
 def renew_batch(bucket, leases):
     """What the heartbeat does when these are due. Workers do it at once, on this thread."""
-    bucket._core._renewer.renew([lease._held for lease in leases])
+    core_of(bucket)._renewer.renew([held_of(lease) for lease in leases])
 
 
 def kept_jobs(bucket):
@@ -149,8 +150,8 @@ def test_the_slots_of_one_lease_are_renewed_together(environment, table, slots):
 
 def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environment):
     bucket, (first, soon, later) = holders(environment, 3)
-    soon._held.belief.renew_at += 30.0 * AHEAD - 0.26
-    later._held.belief.renew_at += 30.0 * AHEAD + 0.01
+    held_of(soon).belief.renew_at += 30.0 * AHEAD - 0.26
+    held_of(later).belief.renew_at += 30.0 * AHEAD + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -160,8 +161,8 @@ def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environm
 
 def test_long_leases_come_along_by_no_more_than_a_second(environment):
     bucket, (first, soon, later) = holders(environment, 3, lease_seconds=600)
-    soon._held.belief.renew_at += MOST_AHEAD_SECONDS - 0.26
-    later._held.belief.renew_at += MOST_AHEAD_SECONDS + 0.01
+    held_of(soon).belief.renew_at += MOST_AHEAD_SECONDS - 0.26
+    held_of(later).belief.renew_at += MOST_AHEAD_SECONDS + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -176,7 +177,7 @@ def test_nobody_comes_along_while_nobody_is_due(environment):
 def test_the_most_urgent_are_sent_first(environment):
     bucket, leases = holders(environment, PER_BATCH + 2)
     for number, lease in enumerate(leases):
-        lease._held.belief._planned -= number * 0.01
+        held_of(lease).belief._planned -= number * 0.01
     due(environment, bucket)
     urgent = {lease.id for lease in leases[-PER_BATCH:]}
     assert {renewal.lease_id for renewal in batches(bucket)[0].renewals} == urgent
@@ -223,11 +224,11 @@ def test_what_was_renewed_is_believed_from_before_it_was_sent(environment):
     bucket.tap.faults.append(Fault(RenewEach, after=lambda _: environment.clock.pass_time(1.0)))
     due(environment, bucket)
     assert [lease.remaining for lease in leases] == pytest.approx(
-        [leases[0]._held.belief._length - 1.25 - 1.0] * 2, abs=0.8
+        [held_of(leases[0]).belief._length - 1.25 - 1.0] * 2, abs=0.8
     )
     began = bucket.tap.of(Renew)[0].expires_at / 1000 - 30.0
     for lease in leases:
-        assert lease._held.belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
+        assert held_of(lease).belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
 
 
 def test_a_revocation_is_seen_in_a_batch(environment):
@@ -286,10 +287,10 @@ def test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out(environment
     table.delete(first.slot)
     third = bucket.acquire(timeout=5)
     assert third.slot == first.slot
-    third._held.belief.renew_at = environment.clock.steady() + 10.0
+    held_of(third).belief.renew_at = environment.clock.steady() + 10.0
     bucket.tap.clear()
     due(environment, bucket, 10.5)
-    assert not bucket._core._renewer._rests()
+    assert not core_of(bucket)._renewer._rests()
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, second.id}
     assert {renewal.lease_id for renewal in alone(bucket)} == {first.id, third.id}
@@ -359,12 +360,12 @@ def test_one_that_failed_in_a_batch_is_tried_again_and_the_others_are_not(enviro
 def test_of_several_slots_one_that_failed_extends_none(environment):
     bucket = environment.bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
-    before = lease._held.belief.deadline
+    before = held_of(lease).belief.deadline
     bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: LOST if renewal.slot == 1 else said)
     renew_batch(bucket, [lease])
     assert batches(bucket)
-    assert lease._held.belief.deadline == before
-    assert lease._held.belief.failures == 1
+    assert held_of(lease).belief.deadline == before
+    assert held_of(lease).belief.failures == 1
 
 
 # If the service refuses batches.
@@ -397,11 +398,11 @@ def test_where_only_a_batchs_signature_is_refused_batches_go_on_and_no_lease_lea
     due(environment, bucket, 10.0)
     assert len(batches(bucket)) == 1
     assert all(lease.held for lease in leases)
-    assert not any(lease._held.belief.alone for lease in leases)
+    assert not any(held_of(lease).belief.alone for lease in leases)
     assert "one by one" not in caplog.text
     bucket.tap.clear()
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady()
+        held_of(lease).belief.renew_at = environment.clock.steady()
     due(environment, bucket, 0.25)
     assert bucket.tap.count() == {"RenewEach": 1}
     assert all(lease.remaining > 25.0 for lease in leases)
@@ -431,7 +432,7 @@ def test_after_a_while_batches_are_tried_again(environment):
     assert len(batches(bucket)) == 1
     environment.run(2.0, bucket)
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady()
+        held_of(lease).belief.renew_at = environment.clock.steady()
     due(environment, bucket, 1.0)
     assert len(batches(bucket)) == 2
     assert all(lease.held for lease in leases)
@@ -568,7 +569,7 @@ def test_where_single_renewals_work_and_batches_do_not_there_are_none_for_a_whil
     bucket.tap.clear()
     renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Renew": 4}
-    assert bucket._core._renewer.ahead() == 0.0
+    assert core_of(bucket)._renewer.ahead() == 0.0
 
 
 def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches(environment):
@@ -580,7 +581,7 @@ def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batche
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, leases[1:])
-    assert bucket._core._renewer.ahead() > 0.0
+    assert core_of(bucket)._renewer.ahead() > 0.0
 
 
 def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment):
@@ -592,7 +593,7 @@ def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         bucket.tap.inject(Renew, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    assert bucket._core._renewer.ahead() > 0.0
+    assert core_of(bucket)._renewer.ahead() > 0.0
 
 
 def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(environment):
@@ -607,7 +608,7 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, overtaken)
-    assert [lease._held.belief.alone for lease in leases] == [True, True, False, False]
+    assert [held_of(lease).belief.alone for lease in leases] == [True, True, False, False]
     bucket.tap.clear()
     renew_batch(bucket, others)
     assert bucket.tap.count() == {"RenewEach": 1}, "it says nothing of others"
@@ -616,7 +617,7 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
     environment.run(1.0, bucket)
     assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in overtaken}
     assert not batches(bucket)
-    assert [lease._held.belief.alone for lease in leases] == [False] * 4
+    assert [held_of(lease).belief.alone for lease in leases] == [False] * 4
 
 
 def come_to_rest(bucket, leases):
@@ -643,8 +644,8 @@ def test_while_batches_rest_nobody_comes_early(environment):
     environment.clock.pass_time(1.0)
     renew_batch(bucket, [first, soon])  # one by one: from here on only the suspension of batches keeps them apart
     bucket.tap.clear()
-    first._held.belief.renew_at = environment.clock.steady() + 10.0
-    soon._held.belief.renew_at = environment.clock.steady() + 10.4
+    held_of(first).belief.renew_at = environment.clock.steady() + 10.0
+    held_of(soon).belief.renew_at = environment.clock.steady() + 10.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in alone(bucket)} == {first.id}
 
@@ -656,23 +657,23 @@ def test_one_that_was_refused_is_in_a_batch_again_once_it_is_renewed(environment
     assert alone(bucket)
     bucket.tap.clear()
     for lease in leases:
-        lease._held.belief.renew_at = environment.clock.steady()
+        held_of(lease).belief.renew_at = environment.clock.steady()
     due(environment, bucket, 0.25)
     assert bucket.tap.count() == {"RenewEach": 1}
 
 
 def test_one_that_failed_comes_early_with_nobody(environment):
     bucket, (first, failed) = holders(environment, 2)
-    failed._held.belief.failures = 1
-    failed._held.belief.renew_at += 0.4
+    held_of(failed).belief.failures = 1
+    held_of(failed).belief.renew_at += 0.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
 
 def test_one_that_was_just_tried_comes_early_with_nobody(environment):
     bucket, (first, tried) = holders(environment, 2)
-    tried._held.belief.renew_at += 0.4
-    tried._held.belief.tried_at = environment.clock.steady() + 9.9
+    held_of(tried).belief.renew_at += 0.4
+    held_of(tried).belief.tried_at = environment.clock.steady() + 9.9
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
@@ -693,7 +694,7 @@ def test_a_permission_that_is_withdrawn_ends_batches_too(environment):
 
 def test_one_that_is_renewed_or_released_at_this_moment_is_left_out(environment):
     bucket, (busy, idle) = holders(environment, 2)
-    with busy._held.attempts.serial:
+    with held_of(busy).attempts.serial:
         due(environment, bucket, 10.0)
     (batch,) = batches(bucket)
     assert [renewal.lease_id for renewal in batch.renewals] == [idle.id]
@@ -708,28 +709,28 @@ def test_nobody_else_renews_or_releases_it_while_a_batch_is_under_way(environmen
     bucket.tap.faults.append(
         Fault(
             RenewEach,
-            after=lambda _: locked.extend(lease._held.attempts.serial.acquire(blocking=False) for lease in leases),
+            after=lambda _: locked.extend(held_of(lease).attempts.serial.acquire(blocking=False) for lease in leases),
         )
     )
     due(environment, bucket)
     assert locked == [False, False]
-    assert all(lease._held.attempts.serial.acquire(blocking=False) for lease in leases)
+    assert all(held_of(lease).attempts.serial.acquire(blocking=False) for lease in leases)
 
 
 @pytest.mark.parametrize("where", ["plan", "apply", "after"])
 def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where, monkeypatch):
     bucket, leases = holders(environment, 3)
-    monkeypatch.setattr(leases[1]._held.attempts, where, lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(held_of(leases[1]).attempts, where, lambda *_, **__: 1 / 0)
     due(environment, bucket)
     assert all(lease.remaining > 25.0 for lease in (leases[0], leases[2]))
-    assert not leases[1]._held.attempts.current
+    assert not held_of(leases[1]).attempts.current
 
 
 def test_a_defect_while_sending_costs_no_lease(environment):
     bucket, leases = holders(environment, 3)
     bucket.tap.inject(RenewEach, commits=False, raises=ZeroDivisionError())
     renew_batch(bucket, leases)
-    assert [lease._held.belief.failures for lease in leases] == [1, 1, 1], "they do not race"
+    assert [held_of(lease).belief.failures for lease in leases] == [1, 1, 1], "they do not race"
     due(environment, bucket, 15.0)
     assert all(lease.remaining > 20.0 for lease in leases)
 
@@ -749,10 +750,10 @@ def test_jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_firs
     submitted = []
     bucket.heartbeats.workers.submit = lambda job, *, line, by: submitted.append((line, by))
     for number, lease in enumerate(reversed(leases)):
-        lease._held.belief._planned += number
+        held_of(lease).belief._planned += number
     renew_batch(bucket, leases)
-    deadlines = [leases[-1]._held.belief.deadline, leases[0]._held.belief.deadline]
-    assert submitted == [(bucket._core.driver, deadline) for deadline in deadlines]
+    deadlines = [held_of(leases[-1]).belief.deadline, held_of(leases[0]).belief.deadline]
+    assert submitted == [(core_of(bucket).driver, deadline) for deadline in deadlines]
 
 
 def test_what_cannot_be_handed_to_a_worker_is_due_again(environment):
@@ -781,7 +782,7 @@ def test_after_a_defect_while_batches_are_made_all_are_due_again(environment, mo
     monkeypatch.setattr(renewer, "take_batch", failing)
     due(environment, bucket, 10.0)
     assert bucket.tap.sent == []
-    assert not any(lease._held.attempts.current for lease in leases)
+    assert not any(held_of(lease).attempts.current for lease in leases)
     environment.run(2.0, bucket)
     assert all(lease.remaining > 20.0 for lease in leases)
 
@@ -799,10 +800,10 @@ def test_users_code_is_called_when_all_of_a_batch_have_taken_note(environment):
 
     def tell(event):
         if isinstance(event, Renewed):
-            told.append([lease.remaining > 25.0 and not lease._held.attempts.current for lease in leases])
-            told.append([lease._held.attempts.serial.acquire(blocking=False) for lease in leases])
+            told.append([lease.remaining > 25.0 and not held_of(lease).attempts.current for lease in leases])
+            told.append([held_of(lease).attempts.serial.acquire(blocking=False) for lease in leases])
             for lease in leases:
-                lease._held.attempts.serial.release()
+                held_of(lease).attempts.serial.release()
 
     bucket, leases = holders(environment, 3, on_event=tell)
     environment.clock.pass_time(10.0)
@@ -849,9 +850,9 @@ def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(environment):
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
-    leases[0]._held.belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
+    held_of(leases[0]).belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
     renew_batch(bucket, leases)
-    assert leases[0]._held.belief.failures == 1, "it was tried by itself, and could not be written"
+    assert held_of(leases[0]).belief.failures == 1, "it was tried by itself, and could not be written"
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases[1:]}
 
@@ -863,7 +864,7 @@ def test_of_more_slots_than_a_batch_takes_the_first_failure_ends_it(environment)
     bucket.tap.inject(RenewEach, commits=False, answer=THROTTLED)
     renew_batch(bucket, [lease])
     assert len(batches(bucket)) == 1
-    assert lease._held.belief.failures == 1
+    assert held_of(lease).belief.failures == 1
 
 
 def test_a_revocation_counts_beside_a_failure(environment, table):
@@ -883,8 +884,8 @@ def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe
     assert len(parents) == 1, "under way as the process forks"
     childs, workers = [], Workers(environment.clock)
     workers.submit = lambda job, *, line, by: childs.append(by) or job()
-    object.__setattr__(bucket._core.runtime, "heartbeats", Heartbeats(environment.clock, workers))  # the child's
-    bucket._core._renewer.after_fork_in_child()
+    object.__setattr__(core_of(bucket).runtime, "heartbeats", Heartbeats(environment.clock, workers))  # the child's
+    core_of(bucket)._renewer.after_fork_in_child()
     bucket.tap.inject(RenewEach, commits=False, answer=LOST)
     renew_batch(bucket, leases)
     assert len(parents) == 1

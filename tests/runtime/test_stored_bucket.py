@@ -5,6 +5,7 @@ import pytest
 from ddb_lease import StoreUnavailable
 from ddb_lease._operations.status import read_counter
 from ddb_lease._runtime import stored_bucket
+from scripts.harness.inside import core_of
 from tests.support import UNSENT
 
 NOT_ON = ("ministack", "dynoxide")
@@ -15,7 +16,7 @@ def test_a_counter_is_asked_for_until_the_time_is_up_and_not_a_few_times(environ
     bucket.tap.everything_fails = UNSENT
     began = environment.clock.steady()
     with pytest.raises(StoreUnavailable):
-        bucket._core.run(read_counter(bucket._core.state, seconds=20))
+        core_of(bucket).run(read_counter(core_of(bucket).state, seconds=20))
     assert 19 <= environment.clock.steady() - began <= 21
 
 

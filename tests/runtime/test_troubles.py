@@ -22,6 +22,7 @@ from ddb_lease._protocol.messages import Release, Renew, RenewEach
 from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
 from ddb_lease.events import Acquired, Lost, Released, Renewed
+from scripts.harness.inside import held_of
 from tests.runtime.troubles import PATIENCE, Process, Told, outlive, outlives, renewed, threads
 from tests.support import UNSENT, Stalling, eventually, renew_soon
 
@@ -188,7 +189,7 @@ def test_five_hundred_losses_start_a_bounded_number_of_threads(process):
     ]
     before = threading.active_count()
     for lease in leases:
-        lease._held.belief._planned = -1.0
+        held_of(lease).belief._planned = -1.0
     assert not any(lease.held for lease in leases)
     eventually(lambda: len(told) >= 2, within=PATIENCE)
     most = threading.active_count() - before
@@ -280,7 +281,7 @@ def test_a_lease_whose_renewal_hangs_once_is_renewed_by_another_worker(process):
     try:
         # The first comes at once, and not after a third of the lease: so one more.
         outlive(leases, bucket, renewals=5)
-        assert any(lease._held.attempts.given_up for lease in leases)
+        assert any(held_of(lease).attempts.given_up for lease in leases)
     finally:
         go.set()
 
@@ -323,9 +324,9 @@ def test_two_hundred_buckets_whose_calls_hang_cost_a_healthy_one_nothing(process
 def unanswered(lease, bucket):
     """A release that is not answered at first: it is owed, and sent again in the background."""
     bucket.tap.everything_fails = UNSENT
-    assert lease._held.begin_release()
-    lease._held.end.send_quietly(tries=1)
-    assert not lease._held.end.release.settled
+    assert held_of(lease).begin_release()
+    held_of(lease).end.send_quietly(tries=1)
+    assert not held_of(lease).end.release.settled
     bucket.tap.everything_fails = None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ddb_lease import Lease
 from ddb_lease._protocol.closing import closed_id
+from scripts.harness.inside import core_of, held_of
 from scripts.harness.simulated_dynamodb import Arguments, Change, DynamoDB, Item
 from scripts.harness.simulated_process import BUCKET, TIMING, Held, Process
 from scripts.harness.world import World
@@ -163,7 +164,7 @@ class Oracle:
     def _found_out(self, held: Held, process: Process) -> None:
         lease = held.lease
         since = min(self.robbed.get(lease.id, math.inf), self.revoked.get(lease.id, math.inf))
-        longest = max(lease._held._seconds, held.at_least)
+        longest = max(held_of(lease)._seconds, held.at_least)
         if self.world.now <= since + longest or process.frozen or (held.blind and not self._told(process)):
             return
         raise Violation(
@@ -173,7 +174,7 @@ class Oracle:
     @staticmethod
     def _told(process: Process) -> bool:
         # If front ends differ, three answers need not agree.
-        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._core.state.time.doubtful
+        return process.dated_answers >= ANSWERS_THAT_TELL and not core_of(process.bucket).state.time.doubtful
 
     def _slot_changed(self, change: Change, arguments: Arguments) -> None:
         slot = int(change.key[1].removeprefix("slot#"))

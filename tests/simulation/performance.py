@@ -40,6 +40,7 @@ from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._state.log import emitted_at_once
 from ddb_lease._state.windows import POLLED, lately
 from ddb_lease.models import Order
+from scripts.harness.inside import core_of, held_of
 from scripts.harness.network import PERMANENT, READS, Fate, Network
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, Item
 from scripts.harness.simulated_process import BUCKET, Held, Process
@@ -215,7 +216,7 @@ class Performance:
             order=None if schedule.order == "any" else schedule.order,
         )
         self.oracle.processes.append(process)
-        self._renewers.append(process.bucket._core._renewer)
+        self._renewers.append(core_of(process.bucket)._renewer)
         return process
 
     def _wish(self, number: int) -> tuple[int, float]:
@@ -290,8 +291,8 @@ class Performance:
 
     def _hand_over(self, process: Process, lease: Lease) -> None:
         """Hand it over; then one or two others adopt it, now or as it expires. Which of them gets it is theirs to find."""
-        length = lease._held._seconds
-        if lease._held.end.release.keeps_closed:  # refused
+        length = held_of(lease)._seconds
+        if held_of(lease).end.release.keeps_closed:  # refused
             with contextlib.suppress(ConfigurationError):
                 lease.hand_over(within=length)
                 raise Violation("H", f"{lease.id} was handed over, and is to be held at least")
@@ -327,7 +328,7 @@ class Performance:
         except (*EXPECTED, StoreRejected) as error:
             self._excuse(error, process, sent)
         except ConfigurationError as error:
-            if not process.bucket._core.state.closed and "margin" not in str(error):
+            if not core_of(process.bucket).state.closed and "margin" not in str(error):
                 raise
         except KeyboardInterrupt:
             self._note(process.name, "is interrupted")
@@ -359,7 +360,7 @@ class Performance:
             return None
         except ConfigurationError as error:
             fewer = job.count > 1 and job.count > self._tokens_seen_by(process)
-            if not process.bucket._core.state.closed and not fewer:
+            if not core_of(process.bucket).state.closed and not fewer:
                 raise
             self._note(process.name, f"gets none: {error}")
             return None
@@ -382,7 +383,7 @@ class Performance:
         return held
 
     def _tokens_seen_by(self, process: Process) -> int:
-        counter = process.bucket._core.state.hints.counter
+        counter = core_of(process.bucket).state.hints.counter
         return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
     def _excuse(self, error: Exception, process: Process, sent: int) -> None:
@@ -432,7 +433,7 @@ class Performance:
         except (*EXPECTED, StoreRejected) as error:
             self._excuse(error, process, sent)
         except ConfigurationError:
-            if not process.bucket._core.state.closed:
+            if not core_of(process.bucket).state.closed:
                 raise
 
     def _release_by_id(self, process: Process, lease: Lease) -> None:
@@ -456,7 +457,7 @@ class Performance:
                 self._note(process.name, "is interrupted")
 
         process.act("clerk", release)
-        process.wait(self._chance.choice((0.0, 0.01, 0.5)) * lease._held._seconds)
+        process.wait(self._chance.choice((0.0, 0.01, 0.5)) * held_of(lease)._seconds)
         lease.check()
         gone_on.append(True)
 
@@ -585,7 +586,7 @@ class Performance:
         self.world.after(after, again)
 
     def _exit(self, process: Process, number: int) -> None:
-        process.bucket._core.at_exit(process.clock.steady() + 5.0)
+        core_of(process.bucket).at_exit(process.clock.steady() + 5.0)
         # As an event of its own: an actor cannot end its own process.
         self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0), apart=True)
 
@@ -596,12 +597,12 @@ class Performance:
         child = self._start(f"p{number + 1}.{self._generation}", number)
         for held in parent.held:
             # A fork copies the lease, and the child must not take it for its own.
-            core = child.bucket._core
+            core = core_of(child.bucket)
             copy = core.new_lease(_grant_of(held.lease))
             core.leases[copy.id] = copy
             core._made.add(copy)
             child.held.append(Held(Lease(copy), child))
-        child.bucket._core.after_fork_in_child()
+        core_of(child.bucket).after_fork_in_child()
         if any(held.believes() for held in child.held):
             raise Violation("S2", "a forked child believes in its parent's lease")
         copies = [held.lease for held in child.held]
@@ -635,7 +636,7 @@ class Performance:
 
         def work(operator: Process) -> object:
             try:
-                core = operator.bucket._core
+                core = core_of(operator.bucket)
                 return core.run(core._changing_settings(resize(core.state, max_tokens=wanted, step=step)))
             except Overtaken as error:
                 if self._resizers == 1 and "counter" not in self.oracle.by_hand:
@@ -690,8 +691,8 @@ class Performance:
             if (
                 process not in self.cast
                 or process.frozen
-                or process.bucket._core.leases
-                or process.bucket._core.state.closed
+                or core_of(process.bucket).leases
+                or core_of(process.bucket).state.closed
             ):
                 process.crash()
         self.world.run(self.world.now + seconds)

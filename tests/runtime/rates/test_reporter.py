@@ -26,6 +26,7 @@ from ddb_lease.rate_events import (
     Settled,
     Unavailable,
 )
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
@@ -200,7 +201,7 @@ def test_throttling_is_told_with_what_throttles_and_is_no_outage(make, told):
 
 def test_a_reservation_is_told_as_such(make, told):
     limiter = make()
-    core = limiter._core
+    core = core_of(limiter)
     reserved = Wanted(reserved={"permits": 2})
     core.reporter.decided("k", reserved, allowed=True, began=core.state.time.steady() - 2, by="local")
     assert told == [
@@ -216,7 +217,7 @@ def test_events_come_on_the_calling_thread_or_the_loops_with_no_lock_held(make, 
     seen = []
 
     def on_event(event):
-        with every_lock_held(limiter._core) as count:
+        with every_lock_held(core_of(limiter)) as count:
             seen.append((type(event), threading.current_thread().name, count))
 
     limiter = make(on_event=on_event, rate=5, per=1.0, burst=1)
@@ -269,8 +270,8 @@ def test_a_coroutine_function_is_refused(make):
 
 def test_without_on_event_nothing_is_made_and_nothing_is_wrapped(make):
     limiter = make(on_event=None)
-    assert limiter._core.reporter is None
-    assert limiter._core.state.contact is None
+    assert core_of(limiter).reporter is None
+    assert core_of(limiter).state.contact is None
 
 
 def test_events_are_small_values_with_the_rate_and_the_key():

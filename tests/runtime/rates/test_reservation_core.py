@@ -4,6 +4,7 @@ import pytest
 
 from ddb_lease import RateLimiter
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import Simulated
 from tests.support import NO_ANSWERS, Tap
 
@@ -54,9 +55,9 @@ def test_in_an_outage_a_settlement_takes_no_longer_than_a_decision(make):
     limiter = make(on_unavailable="allow", budget=1.0)
     reservation = limiter.reserve(2, timeout=5)
     limiter.tap.everything_fails = NO_ANSWERS[0]
-    began = limiter._core.state.time.steady()
+    began = core_of(limiter).state.time.steady()
     assert reservation.settle(1) is False
-    assert limiter._core.state.time.steady() - began < 3.0
+    assert core_of(limiter).state.time.steady() - began < 3.0
 
 
 def test_under_parents_denials_are_told_to_the_limiter_that_denies(make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_limiter import LimiterProcess
 from tests.simulation.rates.ledger import NS, Rule, Violation
 from tests.simulation.rates.oracle import HELD, POLICY, REACH, _holds, _number, _rules
@@ -126,7 +127,7 @@ def _have_all(performance: Performance, last: LimiterProcess, key: str, rules: d
     policy = _rules(performance.service.items[POLICY]["limits"])
     for limit, rule in rules.items():
         # One call cannot ask for more, whatever the key's override.
-        most = min(last.limiter._core.state.limits[limit].burst, policy[limit].burst)
+        most = min(core_of(last.limiter).state.limits[limit].burst, policy[limit].burst)
         left = rule.burst
         while left:
             if not performance.acquire(last, key, {limit: min(left, most)}, None, act="try"):

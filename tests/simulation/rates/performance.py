@@ -26,6 +26,7 @@ from ddb_lease._operations.rates.steer import change_key
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._protocol.signing import MOST_REPEATS
+from scripts.harness.inside import core_of
 from scripts.harness.network import PERMANENT, READS, Fate, Network
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB
 from scripts.harness.simulated_limiter import RETENTION, LimiterProcess
@@ -159,7 +160,7 @@ class Performance:
         def work() -> None:
             try:
                 for job in (one for one in jobs for _ in range(one.times)):
-                    if self.closing or process.limiter._core.state.closed:
+                    if self.closing or core_of(process.limiter).state.closed:
                         return
                     try:
                         self._call(process, job)
@@ -173,7 +174,7 @@ class Performance:
     def _call(self, process: LimiterProcess, job: Job) -> None:
         if job.pause:
             process.wait(job.pause)
-        limits = process.limiter._core.state.limits
+        limits = core_of(process.limiter).state.limits
         permits = {name: max(1, round(part * limits[name].burst)) for name, part in job.permits if name in limits}
         if not permits:
             return
@@ -270,7 +271,7 @@ class Performance:
     def _excuse_misuse(self, error: Exception, process: LimiterProcess, permits: dict[str, int]) -> None:
         """Misuse that is none: the limiter was closed meanwhile, or the policy was changed."""
         possible = all(count <= self._bursts.get(name, 0) for name, count in permits.items())
-        if not process.limiter._core.state.closed and not (self.oracle.steered and possible):
+        if not core_of(process.limiter).state.closed and not (self.oracle.steered and possible):
             raise error
         self.note(process.name, f"ConfigurationError: {error}")
 
@@ -416,7 +417,7 @@ class Performance:
                     return None if found is None else steering.reset(policy, found, key=key)
 
         def work(operator: LimiterProcess) -> object:
-            core = operator.limiter._core
+            core = core_of(operator.limiter)
             operation = change_key(core.state, key, make, deadline=operator.clock.steady() + 10.0)
             return core.driver.run(operation, operator.runtime.wakeup())
 
