@@ -10,7 +10,8 @@ import pytest
 from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, Timing
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Reply
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.heartbeat import Heartbeats, Naps, start_thread
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
 from scripts.harness.inside import core_of, held_of
@@ -305,6 +306,18 @@ def test_one_lease_in_trouble_delays_no_other(environment, table):
 # In real time: threads
 
 
+class MortalWakeup(Wakeup):
+    """Ends the thread that pauses on it, as hardly anything can: a heartbeat survives whatever its turns raise."""
+
+    deadly = False
+
+    def pause(self, seconds):
+        if not self.deadly:
+            super().pause(seconds)
+        if self.deadly:
+            raise SystemExit
+
+
 @pytest.fixture
 def quick(new_bucket):
     """Makes clients with a heartbeat of their own and leases of a few seconds.
@@ -315,7 +328,13 @@ def quick(new_bucket):
     def make(lease_seconds=6):
         clock = SystemClock()
         tap = Tap()
-        heartbeats = Heartbeats(clock, Workers(clock))
+        wakeup, threads = MortalWakeup(), []
+
+        def start(run):
+            threads.append(start_thread(run))
+            return threads[-1]
+
+        heartbeats = Heartbeats(clock, Workers(clock), naps=Naps(clock, wakeup), start=start)
         bucket = new_bucket(
             max_tokens=2,
             lease_seconds=lease_seconds,
@@ -323,7 +342,7 @@ def quick(new_bucket):
             tap=tap,
             runtime=Runtime(heartbeats=heartbeats, wrap=tap.around),
         )
-        bucket.heartbeats = heartbeats
+        bucket.heartbeats, bucket.wakeup, bucket.threads = heartbeats, wakeup, threads
         return bucket
 
     return make
@@ -370,27 +389,15 @@ def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
 def test_a_heartbeat_that_died_is_started_again(quick, notice):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
-    dead = kill(bucket.heartbeats)
+    bucket.wakeup.deadly = True
+    bucket.wakeup.wake()
+    bucket.threads[0].join(30)
+    bucket.wakeup.deadly = False
     eventually(bucket.heartbeats.overslept)
     notice(bucket, lease)
-    assert bucket.heartbeats._thread is not dead
+    assert [thread.is_alive() for thread in bucket.threads] == [False, True]
     renewals(bucket, 2)
     lease.check()
-
-
-def kill(heartbeats):
-    """End the heartbeat's thread, as hardly anything can: it survives whatever its turns raise."""
-
-    def die(seconds):
-        raise SystemExit
-
-    thread = heartbeats._thread
-    heartbeats._sleep = die
-    heartbeats._wakeup.wake()
-    thread.join(5)
-    del heartbeats._sleep
-    assert not thread.is_alive()
-    return thread
 
 
 def test_a_slow_release_waits_for_the_renewal_under_way_and_no_renewal_follows_it(quick, in_thread, table):
@@ -431,7 +438,7 @@ def test_the_lost_callback_comes_on_a_thread_of_its_own_in_time(quick):
     lost, thread = told.result(60)
     assert lost is lease
     assert thread is not threading.main_thread()
-    assert thread is not bucket.heartbeats._thread
+    assert thread not in bucket.threads
     bucket.tap.everything_fails = None
 
 

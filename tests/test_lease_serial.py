@@ -91,7 +91,7 @@ def test_a_release_that_was_interrupted_is_done_in_the_background(environment, t
 def test_nothing_is_left_of_a_released_lease(environment):
     bucket = environment.bucket()
     bucket.acquire(5).release()
-    assert bucket.heartbeats._schedule.all() == []
+    assert bucket.heartbeats.scheduled() == []
     assert core_of(bucket).leases == {}
 
 

@@ -17,6 +17,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from ddb_lease._runtime.ports import Wakeup
@@ -184,6 +185,73 @@ class Schedule:
             self._heap = heap
 
 
+@dataclass(eq=False)
+class Naps:
+    """The naps of one thread; any thread may ask, and ring.
+
+    Attributes:
+        planned: When the thread means to be awake, or meant to, by the steady clock.
+        asleep_until: Until when nothing needs to wake it that is due later; infinite while it plans its next nap.
+    """
+
+    clock: Clock
+    wakeup: Wakeup = field(default_factory=Wakeup)
+    planned: float = field(init=False)
+    asleep_until: float = field(init=False, default=math.inf)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """The thread starts now: it is not late."""
+        self.planned = self.clock.steady()
+
+    def plan(self) -> None:
+        """The next nap is being planned: whatever is scheduled meanwhile ends it, as the plan may have missed it."""
+        self.asleep_until = math.inf
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep this long, or until rung."""
+        self.planned = self.asleep_until = self.clock.steady() + seconds
+        self.wakeup.pause(seconds)
+
+    def recover(self) -> None:
+        """Sleep after a defect, for long enough not to spin."""
+        self.wakeup.pause(LATE_SECONDS)
+
+    def ring(self, due: float) -> None:
+        """Wake the thread if it would sleep past this: each needless wake costs the caller a thread switch.
+
+        If it should have woken up already, the clock jumped while it slept.
+        """
+        if due < self.asleep_until or self.overslept():
+            self.wakeup.wake()
+
+    def overslept(self) -> bool:
+        """Whether the thread is overdue by so much that the process was not running."""
+        return self.clock.steady() - self.planned > LATE_SECONDS
+
+
+class Running(Protocol):
+    """A thread that was started, as `threading.Thread`."""
+
+    def is_alive(self) -> bool:
+        """Whether it is still running."""
+        ...
+
+
+def start_thread(run: Callable[[], None]) -> Running:
+    """Start a heartbeat's thread, and before it the one that its messages need.
+
+    Raises:
+        RuntimeError: No thread can be started.
+    """
+    log.ensure_running()
+    thread = BackgroundThread(target=run, name="ddb-lease-heartbeat")
+    thread.start()
+    return thread
+
+
 class Heartbeats:
     """Serves all leases of a process.
 
@@ -192,21 +260,27 @@ class Heartbeats:
         callbacks: Call user code: lost-callbacks and `on_event`.
 
     Args:
-        wakeup: What its thread pauses on.
+        naps: How its thread sleeps.
+        start: Starts its thread.
     """
 
     def __init__(
-        self, clock: Clock, workers: Workers, callbacks: Workers | None = None, *, wakeup: Wakeup | None = None
+        self,
+        clock: Clock,
+        workers: Workers,
+        callbacks: Workers | None = None,
+        *,
+        naps: Naps | None = None,
+        start: Callable[[Callable[[], None]], Running] = start_thread,
     ) -> None:
         self.workers = workers
         self.callbacks = callbacks or Workers(clock, name="ddb-lease-callback")
         self._clock = clock
         self._schedule = Schedule()
         self._lock = threading.RLock()
-        self._wakeup = wakeup or Wakeup()
-        self._thread: threading.Thread | None = None
-        self._planned = clock.steady()
-        self._asleep_until = math.inf  # until the thread has planned its nap, every change wakes it
+        self._naps = naps or Naps(clock)
+        self._start = start
+        self._thread: Running | None = None
 
     def add(self, scheduled: Scheduled) -> None:
         """Serve it from now on.
@@ -217,7 +291,7 @@ class Heartbeats:
         due = self._clock.steady() + scheduled.due_in()
         self._schedule.put(scheduled, due, group=scheduled.group)
         self.ensure_running()
-        self._ring(due)
+        self._naps.ring(due)
 
     def drop(self, scheduled: Scheduled) -> None:
         """Stop serving it."""
@@ -227,19 +301,19 @@ class Heartbeats:
         """Call user code soon, on a thread for that. Starts no thread here: a signal handler may call this."""
         self.callbacks.submit(job, line=line, may_start=False)
         if self.callbacks.relief_in() < math.inf:
-            self._wakeup.wake()  # it must wait, unless the heartbeat starts another thread
+            self._naps.wakeup.wake()  # it must wait, unless the heartbeat starts another thread
 
     def reconsider(self, scheduled: Scheduled) -> None:
         """It may be due at another time now."""
-        self._ring(self._move(scheduled))
+        self._naps.ring(self._move(scheduled))
 
     def reconsider_all(self) -> None:
         """All may be due at other times now."""
-        self._ring(min(map(self._move, self._schedule.all()), default=math.inf))
+        self._naps.ring(min(map(self._move, self._schedule.all()), default=math.inf))
 
     def overslept(self) -> bool:
         """Whether the heartbeat thread is overdue by so much that the process was not running."""
-        return self._clock.steady() - self._planned > LATE_SECONDS
+        return self._naps.overslept()
 
     def ensure_running(self) -> None:
         """Start the heartbeat thread, if there is none; before that, one thread for each of all else.
@@ -253,11 +327,8 @@ class Heartbeats:
             if self._thread is None or not self._thread.is_alive():
                 self.workers.ensure_one()
                 self.callbacks.ensure_one()
-                log.ensure_running()
-                self._planned = self._clock.steady()
-                thread = BackgroundThread(target=self._run, name="ddb-lease-heartbeat")
-                thread.start()
-                self._thread = thread
+                self._naps.start()
+                self._thread = self._start(self._run)
 
     def turn(self, *, slept: bool) -> None:
         """Do all that is due now."""
@@ -312,33 +383,19 @@ class Heartbeats:
                 return due
         return math.inf
 
-    def _ring(self, due: float) -> None:
-        """Wake the thread if it would sleep past this: each needless wake costs the caller a thread switch.
-
-        If it should have woken up already, the clock jumped while it slept.
-        """
-        if due < self._asleep_until or self.overslept():
-            self._wakeup.wake()
-
     def _run(self) -> None:
         while True:
             try:
-                # Anything scheduled while the nap is being planned wakes the thread: the plan may have missed it.
-                self._asleep_until = math.inf
-                seconds = self.nap()
-                self._planned = self._asleep_until = self._clock.steady() + seconds
-                self._sleep(seconds)
+                self._naps.plan()
+                self._naps.sleep(self.nap())
             except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
                 _log.exception("the heartbeat thread raised, and continues")
-                self._sleep(LATE_SECONDS)
+                self._naps.recover()
             try:
                 self.turn(slept=self.overslept())
             except BaseException:  # noqa: BLE001 - as above
                 _log.exception("the heartbeat thread raised, and continues")
-                self._sleep(LATE_SECONDS)
-
-    def _sleep(self, seconds: float) -> None:
-        self._wakeup.pause(seconds)
+                self._naps.recover()
 
 
 def _ahead(group: RenewalGroup) -> float:

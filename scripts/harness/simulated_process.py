@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from ddb_lease import Lease, LeaseBucket, Timing
-from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.heartbeat import Heartbeats, Naps
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.models import Order
 from scripts.harness.inside import core_of, held_of
@@ -74,7 +74,7 @@ class Process(Machine):
     ) -> None:
         super().__init__(name, world=world, seed=seed, lease_seconds=lease_seconds, rate=rate, wall=wall)
         self.held: list[Held] = []
-        self.heartbeats = SimulatedHeartbeats(self)
+        self.heartbeats = simulated_heartbeats(self)
         self.bucket = LeaseBucket(
             BUCKET,
             max_tokens=max_tokens,
@@ -134,27 +134,44 @@ class _Workers:
         return float("inf")
 
 
-class SimulatedHeartbeats(Heartbeats):
-    """The shipped heartbeat, its thread an actor, its naps in simulated time."""
+class _Thread:
+    """A thread of a simulated process: none where the process is dead."""
+
+    def __init__(self, actor: Actor | None) -> None:
+        self._actor = actor
+
+    def is_alive(self) -> bool:
+        return self._actor is not None and self._actor.alive
+
+
+class SimulatedNaps(Naps):
+    """Naps in simulated time. Successive ones are slept as one: between them a heartbeat finds that nothing is due.
+
+    Attributes:
+        due_in: Seconds until something is due, as `Heartbeats.due_in`.
+    """
 
     def __init__(self, process: Process) -> None:
-        workers: Any = _Workers(process)
-        super().__init__(process.clock, workers, workers, wakeup=SimulatedWakeup(process))
+        super().__init__(process.clock, SimulatedWakeup(process))
+        self.due_in: Callable[[], float] = lambda: float("inf")
         self._process = process
-        self._actor: Actor | None = None
 
-    def ensure_running(self) -> None:
-        if self._actor is None or not self._actor.alive:
-            self._planned = self._process.clock.steady()
-            self._actor = self._process.act("heartbeat", self._run)
-
-    def _sleep(self, seconds: float) -> None:
-        # Successive naps are slept as one: between them the shipped loop only finds that nothing is due.
-        process = self._process
-        first = self._schedule.first()
-        until = float("inf") if first is None else max(seconds, first - process.clock.steady())
-        self._asleep_until = process.clock.steady() + until
-        self._wakeup.pause(until)
+    def sleep(self, seconds: float) -> None:
+        process, now = self._process, self.clock.steady()
+        until = max(seconds, self.due_in())
+        self.planned, self.asleep_until = now + seconds, now + until
+        self.wakeup.pause(until)
         thawed_now = process.thawed_at == process.world.now
-        awake_until = process.froze_at if thawed_now else process.clock.steady()
-        self._planned = max(self._planned, awake_until)
+        awake_until = process.froze_at if thawed_now else self.clock.steady()
+        self.planned = max(self.planned, awake_until)
+
+
+def simulated_heartbeats(process: Process) -> Heartbeats:
+    """The shipped heartbeat, its thread an actor, its naps in simulated time."""
+    workers: Any = _Workers(process)
+    naps = SimulatedNaps(process)
+    heartbeats = Heartbeats(
+        process.clock, workers, workers, naps=naps, start=lambda run: _Thread(process.act("heartbeat", run))
+    )
+    naps.due_in = heartbeats.due_in
+    return heartbeats

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import math
+import os
 import threading
 import time
 import weakref
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from ddb_lease._runtime import heartbeat, process
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease._runtime.heartbeat import LATE_SECONDS, NAP_SECONDS, Heartbeats, Schedule
+from ddb_lease._runtime.heartbeat import LATE_SECONDS, NAP_SECONDS, Heartbeats, Naps, Schedule, start_thread
 from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
+from ddb_lease.testing.manual_heartbeat import InlineWorkers
 from tests.interrupting import interrupted
 from tests.support import MovableClock
 
@@ -77,13 +79,61 @@ class Patient:
 
 
 class CountedWakeup(Wakeup):
-    """Counts how often it was woken."""
+    """Counts how often it was woken; a pause on it is over at once."""
 
     wakes = 0
 
+    def pause(self, seconds):
+        pass
+
     def wake(self):
         self.wakes += 1
-        super().wake()
+
+
+class EndOfTest(BaseException):
+    """Leaves the thread's loop, which survives everything else: its recovery meets it again."""
+
+
+class PassingWakeup(Wakeup):
+    """Pausing passes the time of a clock, and at times more; after so many pauses the thread ends."""
+
+    def __init__(self, clock, *, late=0.0, most):
+        super().__init__()
+        self.clock, self.late, self.most, self.pauses = clock, late, most, []
+
+    def pause(self, seconds):
+        if len(self.pauses) == self.most:
+            raise EndOfTest
+        self.pauses.append(seconds)
+        self.clock.pass_time(seconds + self.late)
+
+
+class EndingWakeup(Wakeup):
+    """Pauses in real time; the thread ends when the test is over."""
+
+    over = False
+
+    def pause(self, seconds):
+        if not self.over:
+            super().pause(seconds)
+        if self.over:
+            raise EndOfTest
+
+
+class Here:
+    """In place of a thread: the test itself runs what it would run, until its wakeup ends it."""
+
+    def __call__(self, run):
+        self.run = run
+        return self
+
+    def is_alive(self):
+        return True
+
+    def until_it_ends(self, beats):
+        beats.ensure_running()
+        with pytest.raises(EndOfTest):
+            self.run()
 
 
 class Threadless(Heartbeats):
@@ -93,7 +143,8 @@ class Threadless(Heartbeats):
 
     def __init__(self, clock, workers):
         self.wakeup = CountedWakeup()
-        super().__init__(clock, workers, wakeup=self.wakeup)
+        self.naps = Naps(clock, self.wakeup)
+        super().__init__(clock, workers, naps=self.naps)
 
     def ensure_running(self):
         self.started += 1
@@ -314,28 +365,19 @@ def test_jobs_that_have_waited_for_long_leave_no_time_to_sleep_and_not_less_than
 
 
 def test_a_defect_before_the_nap_keeps_nobody_from_their_turn(clock):
-    turned = threading.Event()
+    turns = []
 
     class Defective(Heartbeats):
         def nap(self):
             raise ValueError("timeouts must be non-negative")
 
-        def _sleep(self, seconds):
-            if turned.is_set():
-                raise SystemExit
-
         def turn(self, *, slept):
-            turned.set()
+            turns.append(slept)
 
-    def live():
-        with contextlib.suppress(SystemExit):
-            Defective(clock, Workers(clock))._run()
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    thread.join(10)
-    assert turned.is_set()
-    assert not thread.is_alive()
+    thread, wakeup = Here(), PassingWakeup(clock, most=2)
+    thread.until_it_ends(Defective(clock, InlineWorkers(clock), naps=Naps(clock, wakeup), start=thread))
+    assert len(turns) == 2
+    assert wakeup.pauses == [LATE_SECONDS] * 2
 
 
 @pytest.mark.parametrize("by", ["reconsider", "reconsider_all"])
@@ -360,7 +402,7 @@ def test_a_due_time_that_was_read_too_early_is_read_again(beats, clock, by):
     renewing = Renewing()
     beats.add(renewing)
     beats.reconsider(renewing) if by == "reconsider" else beats.reconsider_all()
-    assert beats._schedule.entry(renewing)[0] == clock.steady() + 0.5
+    assert beats.due_in() == 0.5
 
 
 def test_what_is_always_due_does_not_spin(beats, clock):
@@ -412,7 +454,7 @@ def test_until_the_nap_is_planned_anything_scheduled_wakes_the_thread(beats, clo
 
 @pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
 def test_during_a_nap_only_what_is_due_before_its_end_wakes_the_thread(beats, clock, due_in, rings):
-    beats._asleep_until = clock.steady() + 1.0
+    beats.naps.sleep(1.0)
     beats.add(Patient(clock, clock.steady() + due_in))
     assert beats.wakeup.wakes == rings
     beats.reconsider_all()
@@ -425,17 +467,28 @@ def test_one_heartbeat_serves_a_process():
     assert process.heartbeats() is heartbeats
 
 
-def test_a_forked_child_has_a_heartbeat_and_workers_of_its_own_where_nothing_of_its_parents_waits(clock, monkeypatch):
-    # All of it is restored afterwards: this process is no child.
-    monkeypatch.setattr(process, "_heartbeats", None)
-    monkeypatch.setattr(process, "_lock", threading.RLock())
-    monkeypatch.setattr(process, "_registered", weakref.WeakSet())
-    parents = process.heartbeats()
-    parents._schedule.put(Patient(clock, 0.0), 0.0)
-    process._after_fork_in_child()
-    childs = process.heartbeats()
-    assert childs.workers is not parents.workers
-    assert childs._schedule.all() == []
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_has_a_heartbeat_and_workers_of_its_own_where_nothing_of_its_parents_waits():
+    clock = SystemClock()
+    parents, patient = process.heartbeats(), Patient(clock, clock.steady() + 1_000.0)
+    parents.add(patient)
+    assert patient in parents.scheduled()
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            childs = process.heartbeats()
+            seen = (childs is not parents, childs.workers is not parents.workers, childs.scheduled())
+            os.write(write, repr(seen).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        assert answer.read() == b"(True, True, [])"
+    os.waitpid(child, 0)
+    assert patient in parents.scheduled()
+    parents.drop(patient)
 
 
 def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):
@@ -458,7 +511,7 @@ def test_what_is_dropped_in_its_own_beat_stays_dropped(beats, clock):
     patient.beat = lambda *, slept: beats.drop(patient)
     beats.add(patient)
     beats.turn(slept=False)
-    assert beats._schedule.all() == []
+    assert beats.scheduled() == []
 
 
 def test_reconsidering_brings_forward_what_has_become_due(beats, clock):
@@ -548,31 +601,40 @@ def test_adding_makes_sure_that_the_thread_runs(beats, clock):
 
 @pytest.mark.parametrize("step", ["put", "put again", "move", "drop"])
 def test_an_interrupt_amid_a_step_leaves_a_schedule_that_serves_all_others(step):
-    group, other, one = Alone(), object(), object()
     for strike_at in range(1, 100):
         schedule = Schedule()
-        schedule.put(other, 5.0, group=group)
-        if step != "put":
-            schedule.put(one, 3.0, group=group)
-        steps = {
-            "put": functools.partial(schedule.put, one, 4.0, group=group),
-            "put again": functools.partial(schedule.put, one, 4.0, group=group),
-            "move": functools.partial(schedule.move, one, 4.0),
-            "drop": functools.partial(schedule.drop, one),
-        }
-        if interrupted(strike_at, steps[step]) is None:
+        struck, group = step_interrupted(schedule, step, strike_at)
+        assert group() is None, "the schedule keeps nothing of what was dropped"
+        if not struck:
             break
+    assert strike_at > 2
+
+
+def step_interrupted(schedule, step, strike_at):
+    """Whether a step was interrupted, at this point; and the group, if anything still refers to it."""
+    group, other, one = Alone(), object(), object()
+    schedule.put(other, 5.0, group=group)
+    if step != "put":
+        schedule.put(one, 3.0, group=group)
+    steps = {
+        "put": functools.partial(schedule.put, one, 4.0, group=group),
+        "put again": functools.partial(schedule.put, one, 4.0, group=group),
+        "move": functools.partial(schedule.move, one, 4.0),
+        "drop": functools.partial(schedule.drop, one),
+    }
+    struck = interrupted(strike_at, steps[step]) is not None
+    if struck:
         assert other in schedule.due_between(0.0, 10.0, of=group)
         found = schedule.due(10.0)
         assert other in found
         assert one in found or step in {"put", "drop"}, "what was scheduled is still served"
-        schedule.drop(one)
-        schedule.drop(other)
-        assert schedule.all() == []
-        assert schedule.due_between(0.0, 10.0, of=group) == []
-        assert not schedule._members
-        assert not schedule._groups
-    assert strike_at > 2
+    schedule.drop(one)
+    schedule.drop(other)
+    assert schedule.all() == []
+    assert schedule.due_between(0.0, 10.0, of=group) == []
+    kept = weakref.ref(group)
+    del group, steps
+    return struck, kept
 
 
 def test_an_interrupt_as_stale_entries_are_removed_leaves_the_order(monkeypatch):
@@ -597,110 +659,82 @@ def test_an_interrupt_as_stale_entries_are_removed_leaves_the_order(monkeypatch)
     assert strike_at > 20
 
 
-class EndOfTest(BaseException):
-    """Leaves the thread's loop, which survives everything else."""
-
-
 class Looping(Heartbeats):
-    """Heartbeats whose thread's loop the test runs itself: sleeping passes the time of its clock, and at times more."""
+    """Heartbeats whose thread's loop the test runs itself, for so many pauses; each turn is noted, and may fail."""
 
-    def __init__(self, clock, *, late=0.0):
-        super().__init__(clock, Workers(clock))
-        self.late = late
-        self.naps, self.slept, self.defects = [], [], []
-
-    def _sleep(self, seconds):
-        self.naps.append(seconds)
-        self._clock.pass_time(seconds + self.late)
+    def __init__(self, clock, *, late=0.0, most):
+        self.wakeup, self.thread = PassingWakeup(clock, late=late, most=most), Here()
+        super().__init__(clock, InlineWorkers(clock), naps=Naps(clock, self.wakeup), start=self.thread)
+        self.slept, self.defects = [], []
 
     def turn(self, *, slept):
         self.slept.append(slept)
         if self.defects:
             raise self.defects.pop()
 
-    def loop(self, monkeypatch, turns):
-        """Run the loop for so many naps."""
-
-        def nap():
-            if len(self.slept) == turns:
-                raise EndOfTest
-            return Heartbeats.nap(self)
-
-        class Log:
-            def exception(self, *_):
-                if len(beats.slept) == turns:
-                    raise EndOfTest
-
-        beats = self
-        monkeypatch.setattr(self, "nap", nap)
-        monkeypatch.setattr(heartbeat, "_log", Log())
-        with pytest.raises(EndOfTest):
-            self._run()
+    def loop(self):
+        self.thread.until_it_ends(self)
 
 
 @pytest.mark.parametrize(("late", "slept"), [(0.0, False), (LATE_SECONDS, False), (LATE_SECONDS + 0.01, True)])
-def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(clock, monkeypatch, late, slept):
-    beats = Looping(clock, late=late)
-    beats.loop(monkeypatch, turns=3)
-    assert beats.naps == [NAP_SECONDS] * 3
+def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(clock, late, slept):
+    beats = Looping(clock, late=late, most=3)
+    beats.loop()
+    assert beats.wakeup.pauses == [NAP_SECONDS] * 3
     assert beats.slept == [slept] * 3
 
 
 def test_after_the_clock_has_jumped_anything_scheduled_wakes_the_thread(beats, clock):
-    beats._asleep_until = clock.steady() + 1.0
+    beats.naps.sleep(1.0)
     clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
     beats.add(Patient(clock, clock.steady() + 30.0))
     assert beats.wakeup.wakes == 1
 
 
-def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
-    beats = Threadless(clock, Workers(clock))
-    beats._asleep_until = clock.steady() + 0.5  # as the nap before left it
+def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock):
     rung = []
 
-    def nap():
-        seconds = Heartbeats.nap(beats)
-        beats.add(Patient(clock, clock.steady() + 0.9))
-        return seconds
+    class Bell(CountedWakeup):
+        def pause(self, seconds):
+            rung.append((seconds, self.wakes))
+            if len(rung) > 1:
+                raise EndOfTest
 
-    def sleep(seconds):
-        rung.append((seconds, beats.wakeup.wakes))
-        raise EndOfTest
+    class Planning(Heartbeats):
+        def nap(self):
+            seconds = super().nap()
+            self.add(Patient(clock, clock.steady() + 0.9))
+            return seconds
 
-    def end(*_):
-        raise EndOfTest
-
-    monkeypatch.setattr(beats, "nap", nap)
-    monkeypatch.setattr(beats, "_sleep", sleep)
-    monkeypatch.setattr(heartbeat._log, "exception", end)
-    with pytest.raises(EndOfTest):
-        beats._run()
-    assert rung == [(NAP_SECONDS, 1)]
+    thread, naps = Here(), Naps(clock, Bell())
+    naps.sleep(0.5)  # the nap before
+    thread.until_it_ends(Planning(clock, InlineWorkers(clock), naps=naps, start=thread))
+    assert rung[:2] == [(0.5, 0), (NAP_SECONDS, 1)]
 
 
-def test_after_a_defect_the_thread_goes_on_by_itself_and_soon(clock, monkeypatch):
-    beats = Looping(clock)
+def test_after_a_defect_the_thread_goes_on_by_itself_and_soon(clock):
+    beats = Looping(clock, most=3)
     beats.defects.append(AssertionError("a defect"))
-    beats.loop(monkeypatch, turns=2)
-    assert beats.naps == [NAP_SECONDS, LATE_SECONDS, NAP_SECONDS]
+    beats.loop()
+    assert beats.wakeup.pauses == [NAP_SECONDS, LATE_SECONDS, NAP_SECONDS]
+    assert len(beats.slept) == 2
 
 
-def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
-    beats = Heartbeats(clock, Workers(clock))
-    monkeypatch.setattr(beats, "_run", lambda: None)
+def test_a_thread_that_was_just_started_is_not_late(clock):
+    beats = Heartbeats(clock, InlineWorkers(clock), start=Here())
     clock.pass_time(3_600.0)  # no lease was taken for an hour
+    assert beats.overslept()
     beats.ensure_running()
     assert not beats.overslept()
 
 
 def test_one_sleep_takes_all_wakes_before_it(clock):
-    wakeup = Wakeup()
-    beats = Heartbeats(clock, Workers(clock), wakeup=wakeup)
+    naps = Naps(clock)
     for _ in range(3):
-        wakeup.wake()
+        naps.wakeup.wake()
     began = time.monotonic()
-    beats._sleep(LONG)
-    beats._sleep(0.1)
+    naps.sleep(LONG)
+    naps.sleep(0.1)
     assert 0.1 <= time.monotonic() - began < LONG
 
 
@@ -708,44 +742,38 @@ def heartbeat_threads():
     return [t for t in threading.enumerate() if t.name == "ddb-lease-heartbeat"]
 
 
+class Running(Heartbeats):
+    """Real heartbeats, whose thread ends with the test.
+
+    Attributes:
+        threads: Each that was started.
+    """
+
+    def __init__(self):
+        clock, self.wakeup, self.threads = SystemClock(), EndingWakeup(), []
+        super().__init__(clock, Workers(clock), naps=Naps(clock, self.wakeup), start=self.started)
+
+    def started(self, run):
+        def until_it_ends():
+            with contextlib.suppress(EndOfTest):
+                run()
+
+        self.threads.append(start_thread(until_it_ends))
+        return self.threads[-1]
+
+    def end(self):
+        self.wakeup.over = True
+        self.wakeup.wake()
+        for thread in self.threads:
+            thread.join(LONG)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
-def running(monkeypatch):
-    """Real heartbeats, whose thread ends with the test."""
-    clock = SystemClock()
-    beats = Heartbeats(clock, Workers(clock))
-
-    class EndOfTest(BaseException):
-        pass
-
-    over = threading.Event()
-    nap = beats.nap
-
-    def nap_or_end():
-        if over.is_set():
-            raise EndOfTest
-        return nap()
-
-    monkeypatch.setattr(beats, "nap", nap_or_end)
-
-    def run():
-        try:
-            heartbeat.Heartbeats._run(beats)
-        except EndOfTest:
-            return
-
-    class Log:
-        def exception(self, *_):
-            if over.is_set():
-                raise EndOfTest
-
-    monkeypatch.setattr(heartbeat, "_log", Log())
-    monkeypatch.setattr(beats, "_run", run)
+def running():
+    beats = Running()
     yield beats
-    over.set()
-    beats._wakeup.wake()
-    if beats._thread:
-        beats._thread.join(LONG)
-        assert not beats._thread.is_alive()
+    beats.end()
 
 
 def test_the_thread_beats_by_itself_and_wakes_for_what_comes_earlier(running):
@@ -778,24 +806,21 @@ def test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own(running,
     monkeypatch.setattr(running, "nap", nap_with_a_defect)
     broken = Patient(clock, 0.0, every=0.01, raises=SystemExit())
     running.add(broken)
-    thread = running._thread
     for _ in range(3):
         assert broken.beaten.wait(LONG)
         broken.beaten.clear()
     assert sorted(raised) == ["nap", "turn"]
-    assert running._thread is thread
-    assert thread.is_alive()
+    assert [thread.is_alive() for thread in running.threads] == [True]
 
 
 def test_a_thread_that_is_gone_is_started_again(running):
-    gone = threading.Thread(target=lambda: None)
-    gone.start()
-    gone.join()
-    running._thread = gone
+    running.ensure_running()
+    running.end()
+    running.wakeup.over = False
     patient = Patient(SystemClock(), 0.0)
     running.add(patient)
-    assert running._thread is not gone
     assert patient.beaten.wait(LONG)
+    assert [thread.is_alive() for thread in running.threads] == [False, True]
 
 
 def test_there_is_one_thread_however_often_it_is_asked_for(running):
@@ -803,4 +828,4 @@ def test_there_is_one_thread_however_often_it_is_asked_for(running):
     for _ in range(5):
         running.ensure_running()
     assert len(heartbeat_threads()) == before + 1
-    assert running._thread.daemon, "it keeps no interpreter from exiting"
+    assert running.threads[0].daemon, "it keeps no interpreter from exiting"
