@@ -146,7 +146,10 @@ ARGUMENTS = {
     ),
     "a lease for its id, revoked": (lambda p: p.old().revoke(Lease.__new__(Lease)), "or pass lease.id"),
     "data that is no mapping": (lambda p: p.old().acquire(5, data=[1]), "data must be a mapping"),
-    "data that JSON cannot say": (lambda p: p.old().acquire(5, data=UNPRINTABLE), "data cannot hold a object"),
+    "data that JSON cannot say": (
+        lambda p: p.old().acquire(5, data=UNPRINTABLE),
+        "data cannot hold a value of type object",
+    ),
     "data with keys that are no text": (lambda p: p.old().acquire(5, data={1: 2}), "keys must be strings"),
     "data too large": (lambda p: p.old().try_acquire(data={"k": "x" * 300_001}), "data is too large"),
     "data too large for several": (

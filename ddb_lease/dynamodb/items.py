@@ -82,7 +82,7 @@ def encode(value: object, levels: int = _LEVELS) -> Wire:
         return {"L": [encode(part, levels - 1) for part in value]}
     if isinstance(value, Mapping):
         return {"M": encode_map(value, levels)}
-    raise ConfigurationError(f"data cannot hold a {type(value).__name__}; it can hold what JSON can")
+    raise ConfigurationError(f"data cannot hold a value of type {type(value).__name__}; it can hold what JSON can")
 
 
 def encode_map(data: Mapping[Any, object], levels: int = _LEVELS) -> Wire:

@@ -102,9 +102,9 @@ def test_a_number_that_dynamodb_cannot_store_is_refused(number):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (b"x", "data cannot hold a bytes; it can hold what JSON can"),
-        ({1}, "data cannot hold a set; it can hold what JSON can"),
-        ([object()], "data cannot hold a object; it can hold what JSON can"),
+        (b"x", "data cannot hold a value of type bytes; it can hold what JSON can"),
+        ({1}, "data cannot hold a value of type set; it can hold what JSON can"),
+        ([object()], "data cannot hold a value of type object; it can hold what JSON can"),
         ({1: "x"}, "data's keys must be strings, not int"),
         ({"": "x"}, "data's keys must have 1 to 65535 bytes"),
         ({"x" * 65_536: 1}, "data's keys must have 1 to 65535 bytes"),
