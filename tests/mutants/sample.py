@@ -214,34 +214,43 @@ def _notices(copy: Copy, change: Change, test: str, reach: Reach) -> bool:
     return reach.passed(test) or copy.run([test]).verdict is Verdict.SURVIVED
 
 
-def _try_all(copies: Sequence[Copy], changes: Sequence[Change], reach: Reach, progress: Progress, *, seed: int) -> int:
-    tried = survivors = 0
+@dataclass
+class _Tally:
+    """Tells of each change that was tried, and counts."""
 
-    def tell(change: Change, verdict: str, by: str) -> None:
-        nonlocal tried, survivors
-        tried += 1
-        print(f"{tried:>4} of {len(changes)}  {verdict:<9} {change}  {by}", flush=True)
+    of: int
+    tried: int = 0
+    survivors: int = 0
+
+    def tell(self, change: Change, verdict: str, by: str) -> None:
+        self.tried += 1
+        print(f"{self.tried:>4} of {self.of}  {verdict:<9} {change}  {by}", flush=True)
         if verdict == Verdict.SURVIVED.value:
-            survivors += 1
+            self.survivors += 1
             print(change.diff(), flush=True)
+
+    def __str__(self) -> str:
+        noticed = self.tried - self.survivors
+        return f"{noticed} of {self.tried} noticed ({noticed / self.tried:.0%})" if self.tried else "none tried"
+
+
+def _try_all(copies: Sequence[Copy], changes: Sequence[Change], reach: Reach, progress: Progress, *, seed: int) -> int:
+    tally, before = _Tally(of=len(changes)), progress.results()
+    for place, told in before.items():
+        tally.tell(changes[place], told["verdict"], told["by"])
 
     def try_at(copy: Copy, place: int) -> Trial:
         return try_one(copy, changes[place], reach)
 
-    before = progress.results()
-    for place, told in before.items():
-        tell(changes[place], told["verdict"], told["by"])
     try:
         for place, trial in in_copies(copies, [n for n in range(len(changes)) if n not in before], try_at):
             verdict = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
             by = trial.failed[0] if trial.failed else ""
             progress.note(place, verdict=verdict, by=by)
-            tell(changes[place], verdict, by)
+            tally.tell(changes[place], verdict, by)
     finally:  # also of a sample that somebody interrupts: those under trial then are the slow ones, and not counted
-        if tried:
-            share = (tried - survivors) / tried
-            print(f"seed {seed}: {tried - survivors} of {tried} noticed ({share:.0%})", flush=True)
-    return 1 if survivors else 0
+        print(f"seed {seed}: {tally}", flush=True)
+    return 1 if tally.survivors else 0
 
 
 if __name__ == "__main__":
