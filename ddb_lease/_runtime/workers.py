@@ -120,6 +120,11 @@ class Workers:
         self._names = itertools.count(1)
         self._closed = False
 
+    @property
+    def idle(self) -> int:
+        """How many workers have no job; those that are being started are counted."""
+        return self._idle
+
     def submit(
         self, job: Callable[[], object], *, line: Hashable = None, by: float = 0.0, may_start: bool = True
     ) -> None:

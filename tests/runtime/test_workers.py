@@ -1,8 +1,10 @@
 """Workers: jobs that may block are done in time, whatever hangs, fails or raises."""
 
+import functools
 import logging
 import math
 import threading
+import weakref
 
 import pytest
 
@@ -32,8 +34,10 @@ class Gate:
     def __init__(self):
         self.running = threading.Semaphore(0)
         self.go = threading.Event()
+        self.lines = set()
 
-    def __call__(self):
+    def __call__(self, line=None):
+        self.lines.add(line)
         self.running.release()
         assert self.go.wait(4 * LONG)  # longer than any test waits for what must be done meanwhile
 
@@ -42,8 +46,35 @@ class Gate:
             assert self.running.acquire(timeout=LONG)
 
 
+def is_worker(thread):
+    return thread.name.startswith("ddb-lease-worker-")
+
+
 def worker_threads():
-    return {t for t in threading.enumerate() if t.name.startswith("ddb-lease-worker-")}
+    return set(filter(is_worker, threading.enumerate()))
+
+
+class WatchedLock:
+    """A lock that calls `before` each time before it is taken."""
+
+    def __init__(self):
+        self.before = lambda: None
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self.before()
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def watched(monkeypatch, *args, **settings):
+    """Workers, and the lock that they take."""
+    lock = WatchedLock()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "RLock", lambda: lock)
+        return Workers(*args, **settings), lock
 
 
 @pytest.fixture
@@ -73,11 +104,18 @@ def test_as_many_jobs_run_at_once_as_there_may_be_workers(clock, gate):
     gate.await_running(2)
 
 
-def test_no_more_workers_are_started_for_what_comes_before_they_are_awake(clock, gate):
-    workers, before = Workers(clock, limit=3), worker_threads()
-    with workers._lock:  # so that none of them can take a job yet
+def test_no_more_workers_are_started_for_what_comes_before_they_are_awake(clock, gate, monkeypatch):
+    workers, before, started = Workers(clock, limit=3), worker_threads(), []
+
+    def start(thread):
+        started.append(thread)  # none of them can take a job yet
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
         for _ in range(5):
             workers.submit(gate, line="a")
+    for thread in started:
+        thread.start()
     gate.await_running(3)
     assert len(worker_threads() - before) == 3
 
@@ -87,7 +125,7 @@ def test_no_worker_is_started_while_one_is_idle(clock):
     for _ in range(20):
         workers.submit(done.release)
         assert done.acquire(timeout=LONG)
-        until(lambda: workers._idle == 1)
+        until(lambda: workers.idle == 1)
     assert len(worker_threads() - before) == 1
 
 
@@ -162,7 +200,7 @@ def test_idle_workers_are_all_counted_on(clock, gate):
         workers.submit(gate)
     gate.await_running(2)
     gate.go.set()
-    until(lambda: workers._busy == 0)
+    until(lambda: workers.idle == 2)
     gate.go.clear()
     for _ in range(2):
         workers.submit(gate)
@@ -187,20 +225,17 @@ def test_a_worker_that_has_left_is_not_counted_on(clock, gate):
     assert done.wait(10.0), "it waits for one who is gone"
 
 
-def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gate):
-    workers, first, done = Workers(clock, limit=1), Gate(), threading.Event()
-    do_next = workers._do_next
+@pytest.mark.parametrize("moment", [1, 2, 3], ids=["it has done its job", "it looks for one", "it found none"])
+def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gate, monkeypatch, moment):
+    workers, lock = watched(monkeypatch, clock, limit=1)
+    first, done, leaving, moments = Gate(), threading.Event(), [], iter(range(1, 99))
 
-    def a_job_comes_when_none_was_found():
-        found = do_next()
-        if not found and not submitted:
-            submitted.append(True)
+    def a_job_comes():
+        if first.go.is_set() and threading.current_thread() in leaving and next(moments) == moment:
             workers.submit(done.set, line="a")
-        return found
 
-    submitted = []
-    workers._do_next = a_job_comes_when_none_was_found
-    workers.submit(first, line="a")
+    lock.before = a_job_comes
+    workers.submit(lambda: leaving.append(threading.current_thread()) or first(), line="a")
     workers.submit(gate, line="a")
     clock.pass_time(WAITING_SECONDS)
     workers.relieve()
@@ -212,14 +247,16 @@ def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gat
 
 def test_a_full_line_continues_as_soon_as_it_may_and_never_has_more_workers(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_module, "MOST_IN_LINE", 1)
-    workers, done, other = Workers(clock, limit=2), threading.Event(), threading.Event()
+    workers, lock = watched(monkeypatch, clock, limit=2)
+    done, other, looks = threading.Event(), threading.Event(), []
     workers.submit(gate, line="a")
     gate.await_running()
     workers.submit(other.set, line="b")
     assert other.wait(LONG)
-    until(lambda: workers._idle == 1 and workers._rings.empty())  # it looked at both lines, and found nothing
+    until(lambda: workers.idle == 1)
+    lock.before = lambda: is_worker(threading.current_thread()) and looks.append(1)
     workers.submit(done.set, line="a")
-    until(workers._rings.empty)
+    until(lambda: len(looks) >= 2)  # it looked at both lines, and found nothing
     assert not done.wait(0.05), "more than the line may have"
     gate.go.set()
     assert done.wait(10.0), "nobody is told any more that it waits"
@@ -265,33 +302,35 @@ def test_what_is_equally_urgent_is_done_in_the_order_in_which_it_came(clock, gat
 
 
 def test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first(clock, gate):
-    workers, order = Workers(clock, limit=1), []
+    class Bucket:
+        pass
+
+    workers, order, a, b = Workers(clock, limit=1), [], Bucket(), Bucket()
     workers.submit(gate, line="other")
     gate.await_running()
     for by in (3.0, 1.0, 2.0):
-        workers.submit(lambda by=by: order.append(("a", by)), line="a", by=by)
+        workers.submit(lambda by=by: order.append(("a", by)), line=a, by=by)
     for by in (30.0, 10.0, 20.0):
-        workers.submit(lambda by=by: order.append(("b", by)), line="b", by=by)
+        workers.submit(lambda by=by: order.append(("b", by)), line=b, by=by)
     gate.go.set()
     until(lambda: len(order) == 6)
     assert order == [("a", 1.0), ("b", 10.0), ("a", 2.0), ("b", 20.0), ("a", 3.0), ("b", 30.0)]
-    until(lambda: workers._idle == 1)
-    workers.submit(lambda: None)
-    until(lambda: not any(line in workers._lines for line in ("a", "b"))), "a bucket that is gone is not kept"
+    kept = weakref.WeakSet([a, b])
+    del a, b
+    until(lambda: not kept), "a bucket that is gone is not kept"
 
 
-def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate):
+def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate, monkeypatch):
     # The worker is awake, but has not yet taken the job that woke it.
-    workers, done = Workers(clock), threading.Event()
-    awake, may_go_on = threading.Event(), threading.Event()
-    do_next = workers._do_next
+    workers, lock = watched(monkeypatch, clock)
+    done, awake, may_go_on = threading.Event(), threading.Event(), threading.Event()
 
     def slow_to_take():
-        awake.set()
-        assert may_go_on.wait(LONG)
-        return do_next()
+        if is_worker(threading.current_thread()):
+            awake.set()
+            assert may_go_on.wait(LONG)
 
-    workers._do_next = slow_to_take
+    lock.before = slow_to_take
     workers.submit(gate, line="a")
     assert awake.wait(LONG)
     workers.submit(done.set, line="a")
@@ -342,9 +381,9 @@ def test_however_many_lines_are_in_trouble_a_healthy_one_is_served(clock, gate, 
 
 def hung(workers, clock, gate, lines, jobs=1):
     """Jobs that hang, on as many workers as they get."""
-    for line in range(lines):
+    for line in [f"hanging {number}" for number in range(lines)]:
         for _ in range(jobs):
-            workers.submit(gate, line=f"hanging {line}")
+            workers.submit(functools.partial(gate, line), line=line)
     clock.pass_time(WAITING_SECONDS)
     workers.relieve()
 
@@ -355,7 +394,7 @@ def test_a_line_whose_first_job_waits_gets_a_worker_whatever_the_others_do(clock
     workers, before = Workers(clock, limit=2), worker_threads()
     hung(workers, clock, gate, lines=20, jobs=5)
     gate.await_running(20)
-    until(lambda: all(line.running for line in workers._lines.values()))
+    until(lambda: len(gate.lines) == 20)
     assert len(worker_threads() - before) <= 20 + 6, "their other jobs count against the limit"
     assert workers.relief_in() == math.inf
     done = threading.Event()
@@ -397,9 +436,14 @@ def test_lines_whose_jobs_hang_for_ever_leave_threads_to_a_healthy_one(clock, ga
 def test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_the_limit(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_module, "MOST_WORKERS", 4)
     monkeypatch.setattr(workers_module, "MOST_IN_LINE", 3)
+    monkeypatch.setattr(workers_module, "MOST_THREADS", 8)
     workers, before, done = Workers(clock, limit=1), worker_threads(), threading.Event()
     hung(workers, clock, gate, lines=1, jobs=2)
     gate.await_running(2)
+    workers.submit(gate, line="another")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    gate.await_running()
     workers.submit(done.set, line="hanging 0")
     clock.pass_time(WAITING_SECONDS)
     workers.relieve()
@@ -407,13 +451,22 @@ def test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_t
     clock.pass_time(WRITTEN_OFF_SECONDS)
     workers.relieve()
     assert done.wait(LONG)
-    assert workers._busy == 0
+    other = Gate()
+    for _ in range(2):
+        workers.submit(other, line="other")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    other.await_running(2)  # as many as a line may have, although most of the workers that there may be hang
+    other.go.set()
     gate.go.set()
     until(lambda: len(worker_threads() - before) == 1), "what returns late is kept only if it is needed"
-    assert workers._written_off == 0
-    again = threading.Event()
-    workers.submit(again.set, line="hanging 0")
-    assert again.wait(LONG)
+    again = Gate()
+    for number in range(8):
+        workers.submit(again, line=f"hanging {number}")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    again.await_running(8)  # as many as there may be threads
+    again.go.set()
 
 
 def test_a_worker_that_is_there_does_the_jobs_if_no_thread_is_to_be_had_later(clock, monkeypatch):
@@ -476,7 +529,7 @@ def test_a_handler_of_the_log_that_raises_ends_no_worker(clock):
             workers.submit(lambda: 1 / 0, line="a")
         workers.submit(done.set, line="a")
         assert done.wait(10.0)
-        until(lambda: workers._busy == 0)
+        until(lambda: workers.idle == 1)
     finally:
         log.removeHandler(handler)
 
@@ -496,8 +549,8 @@ def test_where_no_thread_can_be_started_the_others_do_it(clock, gate, caplog, mo
         workers.relieve()
         assert workers.relief_in() > 0, "the heartbeat does not try it over and over"
     assert "no thread can be started" in caplog.text
-    assert workers._idle == 0
+    assert workers.idle == 0
     workers.relieve()
     assert done.wait(LONG), "tried again with the next turn"
     gate.go.set()
-    until(lambda: workers._idle == 1)
+    until(lambda: workers.idle == 1)
