@@ -192,6 +192,11 @@ class Renewer:
         self.given_up = 0
         self._refused = False  # since the last renewal that worked, and told
 
+    @property
+    def breaker(self) -> BatchBreaker:
+        """What is known by now of the bucket's batches."""
+        return self._breaker
+
     def ahead(self) -> float:
         """Seconds by which a lease may be renewed early when another is due: 0 while batches are suspended."""
         if self._rests():

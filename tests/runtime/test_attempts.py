@@ -23,11 +23,11 @@ def bucket(environment):
     return environment.bucket()
 
 
-def hang(environment, bucket, seconds, *, kind=Renew, then=lambda: None, **how):
+def hang(environment, bucket, seconds, *, kind=Renew, then=lambda: None, step=0.25, **how):
     """The next request of this kind takes so long to be sent; the heartbeat goes on meanwhile."""
 
     def meanwhile(_):
-        environment.run(seconds, bucket)
+        environment.run(seconds, bucket, step=step)
         then()
 
     bucket.tap.inject(kind, before=meanwhile, **how)
@@ -174,16 +174,16 @@ def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, caplo
     leases, seen = together(environment, bucket, 3), []
     if proven:
         environment.run(10.5, bucket)
-    renewer = core_of(bucket)._renewer
+    renewer = held_of(leases[0]).group
 
     def note():
-        seen.append((renewer._rests(), renewer._breaker.doubtful))
+        seen.append((renewer.ahead() == 0.0, renewer.breaker.doubtful))
 
     hang(environment, bucket, BOUND + 1.0, kind=RenewEach, then=note, commits=False, answer=LOST)
     while not seen:
         environment.run(0.25, bucket)
     assert seen == [(rests, not rests)]
-    assert renewer._rests() == rests, "its late failure tells nothing new"
+    assert (renewer.ahead() == 0.0) == rests, "its late failure tells nothing new"
     flush(60)
     said = "renewed one by one for a while, as the service refuses batches: a batch of renewals has no answer"
     assert (said in caplog.text) is rests
@@ -192,14 +192,14 @@ def test_a_batch_that_hangs_counts_once_as_unanswered(environment, bucket, caplo
 
 
 def test_a_batch_that_is_answered_after_all_shows_that_batches_work(environment, bucket):
-    together(environment, bucket, 3)
+    leases, seen = together(environment, bucket, 3), []
     environment.run(10.5, bucket)
-    renewer, seen = core_of(bucket)._renewer, []
-    hang(environment, bucket, BOUND + 1.0, kind=RenewEach, then=lambda: seen.append(renewer._breaker.doubtful))
+    renewer = held_of(leases[0]).group
+    hang(environment, bucket, BOUND + 1.0, kind=RenewEach, then=lambda: seen.append(renewer.breaker.doubtful))
     while not seen:
         environment.run(0.25, bucket)
     assert seen == [True]
-    assert not renewer._breaker.doubtful
+    assert not renewer.breaker.doubtful
 
 
 def test_what_a_batch_refuses_late_tells_nothing(environment, bucket, table):
@@ -289,6 +289,9 @@ def test_a_release_waits_for_no_attempt_that_was_given_up(environment, bucket, t
 
 
 def test_a_client_of_the_users_own_is_given_up_by_a_quarter_of_the_lease(environment, bucket, client):
-    lease = bucket.acquire(timeout=5)
-    assert held_of(lease).attempts._longest == BOUND
-    assert held_of(lease)._context.connection.call_seconds(30.0) > BOUND
+    assert core_of(bucket).connection.call_seconds(30.0) > BOUND
+    lease, seen = bucket.acquire(timeout=5), []
+    for seconds in (BOUND - 0.02, BOUND + 0.02):
+        hang(environment, bucket, seconds, then=lambda: seen.append(held_of(lease).attempts.given_up), step=0.01)
+        environment.run(11.0, bucket)
+    assert seen == [0, 1]

@@ -72,13 +72,29 @@ def batches(bucket):
     return [request for request in bucket.tap.sent if isinstance(request, RenewEach)]
 
 
+def renewed_by_hand(environment, bucket, leases):
+    """Each is renewed a moment after the one before; whoever is renewed last has the latest deadline."""
+    for lease in leases:
+        environment.clock.pass_time(0.01)
+        lease.renew()
+    for lease in leases:
+        held_of(lease).belief.renew_at = environment.clock.steady() + 10.0
+    bucket.tap.clear()
+
+
 def alone(bucket):
     return [request for request in bucket.tap.sent if isinstance(request, Renew)]
 
 
 def renew_batch(bucket, leases):
     """What the heartbeat does when these are due. Workers do it at once, on this thread."""
-    core_of(bucket)._renewer.renew([held_of(lease) for lease in leases])
+    renewer_of(leases).renew([held_of(lease) for lease in leases])
+
+
+def renewer_of(leases):
+    """What renews these leases of one bucket."""
+    (renewer,) = {held_of(lease).group for lease in leases}
+    return renewer
 
 
 def kept_jobs(bucket):
@@ -176,8 +192,7 @@ def test_nobody_comes_along_while_nobody_is_due(environment):
 
 def test_the_most_urgent_are_sent_first(environment):
     bucket, leases = holders(environment, PER_BATCH + 2)
-    for number, lease in enumerate(leases):
-        held_of(lease).belief._planned -= number * 0.01
+    renewed_by_hand(environment, bucket, leases[::-1])
     due(environment, bucket)
     urgent = {lease.id for lease in leases[-PER_BATCH:]}
     assert {renewal.lease_id for renewal in batches(bucket)[0].renewals} == urgent
@@ -186,7 +201,7 @@ def test_the_most_urgent_are_sent_first(environment):
 def test_two_buckets_of_one_process_are_no_batch(environment):
     (one, _), (other, _) = holders(environment, 1), holders(environment, 1, name="another")
     other.heartbeats, other_heartbeats = one.heartbeats, other.heartbeats
-    for beating in other_heartbeats._schedule.all():
+    for beating in other_heartbeats.scheduled():
         one.heartbeats.add(beating)
     due(environment, one)
     assert (one.tap.count(), other.tap.count()) == ({"Renew": 1}, {"Renew": 1})
@@ -223,9 +238,7 @@ def test_what_was_renewed_is_believed_from_before_it_was_sent(environment):
     bucket, leases = holders(environment, 2)
     bucket.tap.faults.append(Fault(RenewEach, after=lambda _: environment.clock.pass_time(1.0)))
     due(environment, bucket)
-    assert [lease.remaining for lease in leases] == pytest.approx(
-        [held_of(leases[0]).belief._length - 1.25 - 1.0] * 2, abs=0.8
-    )
+    assert [lease.remaining for lease in leases] == pytest.approx([30.0 - 1.25 - 1.0] * 2, abs=0.8)
     began = bucket.tap.of(Renew)[0].expires_at / 1000 - 30.0
     for lease in leases:
         assert held_of(lease).belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
@@ -290,7 +303,7 @@ def test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out(environment
     held_of(third).belief.renew_at = environment.clock.steady() + 10.0
     bucket.tap.clear()
     due(environment, bucket, 10.5)
-    assert not core_of(bucket)._renewer._rests()
+    assert renewer_of([first]).ahead() > 0.0
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, second.id}
     assert {renewal.lease_id for renewal in alone(bucket)} == {first.id, third.id}
@@ -569,7 +582,7 @@ def test_where_single_renewals_work_and_batches_do_not_there_are_none_for_a_whil
     bucket.tap.clear()
     renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Renew": 4}
-    assert core_of(bucket)._renewer.ahead() == 0.0
+    assert renewer_of(leases).ahead() == 0.0
 
 
 def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches(environment):
@@ -581,7 +594,7 @@ def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batche
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, leases[1:])
-    assert core_of(bucket)._renewer.ahead() > 0.0
+    assert renewer_of(leases).ahead() > 0.0
 
 
 def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment):
@@ -593,7 +606,7 @@ def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         bucket.tap.inject(Renew, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    assert core_of(bucket)._renewer.ahead() > 0.0
+    assert renewer_of(leases).ahead() > 0.0
 
 
 def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(environment):
@@ -747,10 +760,9 @@ def test_a_lease_that_ends_while_its_batch_waits_is_not_renewed(environment):
 
 def test_jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_first(environment):
     bucket, leases = holders(environment, PER_BATCH + 1)
+    renewed_by_hand(environment, bucket, leases[::-1])
     submitted = []
     bucket.heartbeats.workers.submit = lambda job, *, line, by: submitted.append((line, by))
-    for number, lease in enumerate(reversed(leases)):
-        held_of(lease).belief._planned += number
     renew_batch(bucket, leases)
     deadlines = [held_of(leases[-1]).belief.deadline, held_of(leases[0]).belief.deadline]
     assert submitted == [(core_of(bucket).driver, deadline) for deadline in deadlines]
@@ -847,10 +859,11 @@ def test_what_a_look_at_the_time_shows_is_told(environment):
 def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(environment):
     bucket, leases = holders(environment, 3)
     renewals_only(bucket)
+    environment.clock.pass_time(leases[0].remaining - 4.0)  # less than a sixth is left
+    leases[1].renew()
     bucket.tap.odd = [7_200.0]
-    leases[0].renew()
+    leases[2].renew()
     bucket.tap.clear()
-    held_of(leases[0]).belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
     renew_batch(bucket, leases)
     assert held_of(leases[0]).belief.failures == 1, "it was tried by itself, and could not be written"
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
@@ -885,7 +898,7 @@ def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe
     childs, workers = [], Workers(environment.clock)
     workers.submit = lambda job, *, line, by: childs.append(by) or job()
     object.__setattr__(core_of(bucket).runtime, "heartbeats", Heartbeats(environment.clock, workers))  # the child's
-    core_of(bucket)._renewer.after_fork_in_child()
+    renewer_of(leases).after_fork_in_child()
     bucket.tap.inject(RenewEach, commits=False, answer=LOST)
     renew_batch(bucket, leases)
     assert len(parents) == 1

@@ -189,7 +189,7 @@ def test_five_hundred_losses_start_a_bounded_number_of_threads(process):
     ]
     before = threading.active_count()
     for lease in leases:
-        held_of(lease).belief._planned = -1.0
+        held_of(lease).lose(LossReason.SUSPENDED)
     assert not any(lease.held for lease in leases)
     eventually(lambda: len(told) >= 2, within=PATIENCE)
     most = threading.active_count() - before
@@ -248,10 +248,12 @@ def on_signal():
 def test_signals_that_strike_the_heartbeat_while_another_thread_has_the_interpreter_do_not_stop_it(process, on_signal):
     on_signal(lambda: None)
     bucket = process.bucket(max_tokens=1, lease_seconds=9)
+    before = threads("ddb-lease-heartbeat")
     lease = bucket.acquire(timeout=PATIENCE)
+    (beating,) = threads("ddb-lease-heartbeat") - before
     for _ in range(2):
         time.sleep(0.1)
-        signal.pthread_kill(process.heartbeats._thread.ident, signal.SIGUSR1)
+        signal.pthread_kill(beating.ident, signal.SIGUSR1)
         ctypes.PyDLL(None).usleep(1_100_000)  # with the interpreter's lock, longer than the heartbeat naps
     outlives(lease, bucket)
 
