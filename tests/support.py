@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import itertools
 import math
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -386,6 +388,18 @@ def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
+
+
+def memory_of(thing: object) -> int:
+    """Bytes of an object and of all that it refers to, but for classes, functions and modules."""
+    seen: dict[int, object] = {}
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen and not isinstance(one, (type, types.ModuleType, types.FunctionType)):
+            seen[id(one)] = one
+            waiting += gc.get_referents(one)
+    return sum(map(sys.getsizeof, seen.values()))
 
 
 def renew_soon(leases: Iterable[Any], heartbeats: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, LossReason, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Close, Mint, Release, Take
-from scripts.harness.inside import core_of, held_of
+from scripts.harness.inside import held_of
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, leases_in
 
 CONTRACT = True
@@ -152,8 +152,7 @@ def test_a_reset_opens_all_before_any_holder_is_told(environment, table):
         lambda _: held_of(leases[0]).release(),
     ]  # whichever is told first ends the other
     leases += [bucket.acquire(5, hold_at_least=200, on_lost=each) for each in told]
-    heartbeats = core_of(bucket)._lease_context().heartbeats
-    heartbeats.call_back = lambda job, **_: job()  # at once, before the next one is told
+    bucket.heartbeats.call_back = lambda job, **_: job()  # at once, before the next one is told
     bucket.reset()
     assert leases_in(table) == {}
 

@@ -225,11 +225,11 @@ def test_other_refusals_are_not_sent_again():
 
 def test_what_is_sent_because_of_a_refusal_is_signed_by_its_date_already(clock, time):
     """A refusal's Date may begin a doubt, which sends looks on other threads."""
-    store, signed = Refusing(), []
-    watched = driver(store, time, signing := SigningTime(time, clock))
+    store, signed, heartbeats, signing = Refusing(), [], Heartbeats(), SigningTime(time, clock)
+    watched = driver(store, time, signing, heartbeats)
     for _ in range(3):
         watched.perform(FIRST)
-    watched._look_again = lambda: signed.append(signing.at())
+    heartbeats.submit = lambda *_, **__: signed.append(signing.at())
     store.dates = [ELSEWHERE + 9e6]
     watched.perform(FIRST)
     assert signed[0] == pytest.approx(ELSEWHERE + 9e6, abs=1.0)

@@ -17,6 +17,7 @@ from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Lost, Released, ReMinted, Renewed, Throttled
+from scripts.harness.holders import locks_within
 from scripts.harness.inside import core_of, held_of
 from tests.conftest import PATIENCE
 from tests.pages import Snippets
@@ -284,7 +285,7 @@ class Watched:
 
 
 def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_bucket, table):
-    watched, told = [], []
+    watched, told, leases = [], [], set()
 
     def lock():
         watched.append(Watched(threading.Lock()))
@@ -292,10 +293,11 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
 
     def on_event(event):
         mine = [lock for lock in watched if lock.owner == threading.get_ident()]
+        leases.update(core_of(bucket).leases.values())
         inner = [
-            lease
-            for lease in list(core_of(bucket)._made)
-            if any(each._lock._is_owned() for each in (lease, lease.end, lease.loss))
+            lock
+            for lock in locks_within([core_of(bucket), *leases])
+            if isinstance(lock, type(threading.RLock())) and lock._is_owned()
         ]
         told.append((type(event), threading.current_thread().name, bool(mine or inner)))
 

@@ -7,7 +7,9 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUnavailable, aio
 from ddb_lease._protocol.messages import Claim, Look
+from ddb_lease._runtime import window_core
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.window_reporter import WindowReporter
 from ddb_lease.rate_events import Admitted, Available, Denied, RateThrottled, Unavailable
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import APIS, Loop
@@ -98,8 +100,24 @@ def test_events_come_on_the_calling_thread_or_the_loops(make, loop):
     assert seen in ([threading.current_thread().name], ["the test's loop"])
 
 
-def test_without_on_event_nothing_is_made(make):
-    assert make(on_event=None)._window.reporter is None
+@pytest.fixture
+def reporters(monkeypatch):
+    """The reporters of all windows made."""
+    made = []
+
+    def reporter(*args, **how):
+        made.append(WindowReporter(*args, **how))
+        return made[-1]
+
+    monkeypatch.setattr(window_core, "WindowReporter", reporter)
+    return made
+
+
+def test_without_on_event_nothing_is_made(make, reporters):
+    make(on_event=None)
+    assert not reporters
+    make()
+    assert len(reporters) == 1
 
 
 def test_what_cannot_be_called_with_an_event_is_refused(make):
@@ -107,12 +125,13 @@ def test_what_cannot_be_called_with_an_event_is_refused(make):
         make(on_event="text")
 
 
-def test_a_forked_child_tells_no_end_of_its_parents_outage(make, told):
+def test_a_forked_child_tells_no_end_of_its_parents_outage(make, told, reporters):
     window = make()
     window.tap.everything_fails = UNSENT
     with pytest.raises(StoreUnavailable):
         window.acquire(timeout=1)
-    window._window.reporter.after_fork_in_child()
+    (reporter,) = reporters
+    reporter.after_fork_in_child()
     window.tap.everything_fails = None
     assert window.try_acquire()
     assert [type(event) for event in told] == [Unavailable, Admitted]

@@ -171,7 +171,7 @@ def test_what_a_handler_raises_on_a_users_thread_reaches_no_caller_but_an_interr
 
 @pytest.mark.parametrize("voice", [log.log, queued])
 def test_that_a_handler_fails_is_said_once_on_standard_error(handled, voice, monkeypatch, capsys):
-    monkeypatch.setattr(log, "_queue", log.LogQueue())
+    log.after_fork_in_child()  # a queue that has told nothing yet
     broken = handled(Kept())
     broken.emit = lambda _: 1 / 0
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_that_a_handler_fails_is_said_once_on_standard_error(handled, voice, mon
     said = capsys.readouterr().err
     assert said.count("a log handler or filter failed: ZeroDivisionError") == 1
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    monkeypatch.setattr(log, "_queue", log.LogQueue())
+    log.after_fork_in_child()  # a queue that has told nothing yet
     voice.warning("something")
     assert log.flush(LONG)
     assert capsys.readouterr().err == ""
@@ -207,8 +207,8 @@ def test_nobody_waits_for_the_handlers_if_nothing_was_said():
 
 
 def test_where_no_thread_can_be_started_messages_wait_for_one(handled, monkeypatch):
-    kept, queue = handled(Kept()), log.LogQueue()
-    monkeypatch.setattr(log, "_queue", queue)
+    kept = handled(Kept())
+    log.after_fork_in_child()  # a queue that has no thread yet
 
     def refuse(_thread):
         raise RuntimeError("can't start new thread")
@@ -218,11 +218,11 @@ def test_where_no_thread_can_be_started_messages_wait_for_one(handled, monkeypat
         queued.warning("the first")
         with pytest.raises(RuntimeError):
             log.ensure_running()
-        assert not queue.flush(0.0)
-    assert queue.flush(LONG), "whoever waits for messages has the thread started"
+        assert not log.flush(0.0)
+    assert log.flush(LONG), "whoever waits for messages has the thread started"
     assert [record.msg for record in kept.records] == ["the first"]
     queued.warning("the second")
-    assert queue.flush(LONG)
+    assert log.flush(LONG)
     assert [record.msg for record in kept.records] == ["the first", "the second"]
 
 

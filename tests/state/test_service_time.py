@@ -20,7 +20,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._state.offset import AGREEING, WINDOW, Evidence, Interval, Offset
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.models import OSCILLATOR_DRIFT, Timing
-from tests.support import MovableClock
+from tests.support import MovableClock, every_lock_held
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=300)
 SKEW = 1.0  # how far front ends may differ, by default
@@ -856,24 +856,13 @@ def test_bounds_are_never_empty_whatever_comes(samples):
 
 
 def test_after_a_fork_the_child_can_observe_though_the_parent_held_the_lock(clock, service, time):
-    taken, done = threading.Event(), threading.Event()
-
-    def hold():
-        # As long as it lives: the system may give a dead thread's identity, and so its lock, to the next.
-        with time._lock:
-            taken.set()
-            done.wait(30)
-
-    parent = threading.Thread(target=hold)
-    parent.start()
-    taken.wait(10)
-    time.after_fork_in_child()
-    child = threading.Thread(target=service.answer, args=(time,), daemon=True)
-    child.start()
-    child.join(5)
-    learnt = time.known  # before the parent lets go: then it would learn with the old lock, too
-    done.set()
-    parent.join()
+    with every_lock_held(time) as locks:
+        assert locks == 1
+        time.after_fork_in_child()
+        child = threading.Thread(target=service.answer, args=(time,), daemon=True)
+        child.start()
+        child.join(5)
+        learnt = time.known  # before the parent lets go: then it would learn with the old lock, too
     assert learnt
 
 

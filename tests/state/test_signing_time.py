@@ -17,11 +17,11 @@ class Machine:
         self.clock = MovableClock()
         self.time = ServiceTime(self.clock)
         self.signing = SigningTime(self.time, self.clock)
-        self._offset = self.clock.wall() - self.clock.steady()
+        self.offset = self.clock.wall() - self.clock.steady()
 
     @property
     def services(self):
-        return self.clock.steady() + self._offset
+        return self.clock.steady() + self.offset
 
     def answered(self, count=1, *, odd=0.0):
         for _ in range(count):
@@ -97,7 +97,7 @@ def test_an_odd_date_among_the_answers_after_a_refusal_misleads_no_signature(mac
 
 def test_a_machine_that_stood_still_signs_rightly_after_one_refusal(machine):
     machine.answered(4)
-    machine._offset += 9 * HOUR  # neither of its clocks counted
+    machine.offset += 9 * HOUR  # neither of its clocks counted
     assert machine.refused()
     for _ in range(5):
         assert machine.signs_rightly()

@@ -68,13 +68,13 @@ class Outage(World):
                     over(outcome)
                     return
                 instead = decide_here(state, self.contact, key, wanted, deadline=deadline, patient=patient)
-                self._drive(instead, [], lambda decided: ask() if decided is None else over(decided))
+                self.drive(instead, [], lambda decided: ask() if decided is None else over(decided))
 
-            self._drive(noting(book(state, key, key_book, booking), state, self.contact), wakes, asked)
+            self.drive(noting(book(state, key, key_book, booking), state, self.contact), wakes, asked)
 
         ask()
 
-    def _drive(self, operation, wakes, over):
+    def drive(self, operation, wakes, over):
         def go(answer):
             try:
                 effect = operation.send(answer)
@@ -337,7 +337,7 @@ def test_the_first_answer_of_all_ends_an_outage_for_the_call_that_gets_it(togeth
         member = Member(state=process.state, key="", book=process.state.book(""), wanted=Wanted(booked={"permits": 1}))
         call = Call(members=(member,), began=process.time.steady(), deadline=math.inf, patient=False)
         told = world.decided
-        world._drive(
+        world.drive(
             noting(prepare(member, call), process.state, world.contact), [], lambda got: told.append((0, 0, got))
         )
     else:

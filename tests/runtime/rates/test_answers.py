@@ -3,7 +3,9 @@
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, RateTimeout, TooManyPermits
+from ddb_lease._runtime.rates.family import Family, Relative
 from ddb_lease._runtime.rates.wish import Verdict
+from scripts.harness.inside import core_of
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
@@ -131,7 +133,7 @@ def test_under_parents_a_denial_says_when_it_is_worth_asking_again(make):
     orgs, teams = make("orgs", rate=3, per=HOUR), make("teams", rate=5, per=HOUR)
     red = teams.key("red", under=[orgs.key("acme")])
     assert red.check().allowed
-    family = red._limiter._family
+    family = Family(Relative(core_of(teams), "red"), [Relative(core_of(orgs), "acme")])
     assert family.decision(family.wanted(1, {}), Verdict(allowed=False, retry_in=7.0)).retry_after == 7.0
 
 

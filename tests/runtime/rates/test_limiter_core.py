@@ -268,7 +268,9 @@ def test_keys_whose_callers_wait_are_kept_and_do_not_keep_others(make, monkeypat
         waiters[-1].__enter__()
         if number % 2:  # booked, and not due yet
             book = core.state.book(f"w{number}")
-            book._serve(book.first(), 1 << 62)
+            now = core.state.rate_time.now_ns()
+            book.give_back(some(1), due=now + 10**17)
+            assert book.deal(now=now, steady=0.0)
     for number in range(200):
         assert admit(core, key=f"k{number}")
     assert len(core.state.books()) <= 41

@@ -8,7 +8,7 @@ from ddb_lease._state.offset import Interval
 from ddb_lease._state.rates.rate_time import AHEAD_SECONDS, BEHIND_SECONDS, SLOWER, Estimate, RateTime
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.models import OSCILLATOR_DRIFT
-from tests.support import MovableClock
+from tests.support import MovableClock, every_lock_held
 
 NS = 1_000_000_000
 
@@ -158,10 +158,11 @@ def test_without_dates_it_goes_by_the_wall_clock(time, source, clock):
     assert abs(time.now_ns() - clock.wall() * NS) <= source.max_clock_skew * NS + 1_000
 
 
-def test_a_forked_child_can_read_it(time, source, clock):
+def test_a_forked_child_can_read_it(time, source, clock, in_thread):
     known(source, clock)
     time.now_ns()
-    time._lock.acquire()  # as a thread of the parent may have
-    time.after_fork_in_child()
-    assert time._lock.acquire(blocking=False)
-    assert time.now_ns() is not None
+    with every_lock_held(time) as locks:  # as threads of the parent may
+        assert locks == 2
+        source.after_fork_in_child()
+        time.after_fork_in_child()
+        assert in_thread(time.now_ns).result(20) is not None
