@@ -390,6 +390,47 @@ def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None
         time.sleep(0.005)
 
 
+_RLOCK = threading.RLock
+
+
+class WatchedLock:
+    """A reentrant lock that calls `before` each time before it is taken."""
+
+    def __init__(self) -> None:
+        self.before: Callable[[], object] = lambda: None
+        self._lock = _RLOCK()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self.before()
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lock, name)  # what a `Condition` asks it for
+
+
+@contextlib.contextmanager
+def watched_locks() -> Iterator[list[WatchedLock]]:
+    """The reentrant locks that are made in this block: all of them are watched."""
+    made: list[WatchedLock] = []
+
+    def lock() -> WatchedLock:
+        made.append(WatchedLock())
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "RLock", lock)
+        yield made
+
+
 def memory_of(thing: object) -> int:
     """Bytes of an object and of all that it refers to, but for classes, functions and modules."""
     seen: dict[int, object] = {}

@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ddb_lease._runtime.own_holders import WARN_SECONDS
 from ddb_lease._state import log
 from scripts.harness.inside import core_of, held_of
 from tests.conftest import TABLE
-from tests.support import eventually, leases_in
+from tests.support import DatedTap, eventually, leases_in
 
 NOT_ON = ("ministack",)  # what a process says of its own leases does not depend on the engine
 
@@ -258,12 +259,11 @@ def test_a_short_wait_is_not_warned_of_but_its_timeout_says_who_holds(environmen
     assert [line for line in said.logged if "is full" in line] == []
 
 
-def test_a_cell_of_a_notebook_that_runs_again_is_told_of_the_lease_before(environment, said):
+def test_a_cell_of_a_notebook_that_runs_again_is_told_of_the_lease_before(environment, new_bucket, said):
     """The second run makes another bucket, and its lease takes the first one's name."""
-    before, again = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
-    core_of(again).runtime = core_of(again).own_holders._runtime = core_of(
-        before
-    ).runtime  # one process, and so one heartbeat
+    before, tap = environment.bucket(max_tokens=1), DatedTap(environment.clock)
+    # One process, and so one heartbeat.
+    again = new_bucket(max_tokens=1, tap=tap, runtime=replace(core_of(before).runtime, wrap=tap.around))
     first = before.acquire(timeout=5).id
     with pytest.raises(AcquireTimeout, match=rf"lease {first} on slot 0, .*, whose handle was dropped\)"):
         again.acquire(timeout=20)

@@ -299,7 +299,7 @@ def test_one_that_was_stopped_before_it_ran_does_not_run(lead, story):
 def test_whoever_is_stopped_while_it_waits_is_not_elected(lead, story, environment, bucket_name):
     holder = environment.bucket(bucket_name).acquire()
     leader = lead(nothing)
-    stopping = threading.Thread(target=lambda: (eventually(lambda: leader._begun), leader.stop()))
+    stopping = threading.Thread(target=lambda: (eventually(lambda: "follows" in repr(leader)), leader.stop()))
     stopping.start()
     leader.run()
     stopping.join(LONG)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -171,11 +172,10 @@ def test_what_was_not_answered_is_sent_again_in_the_background(environment, tabl
     assert leases_in(table) == {}
 
 
-def test_an_interrupted_release_is_sent_when_the_grace_is_over(bucket, table, in_thread, monkeypatch, not_sent_later):
-    told = Told(table, at_once=False)
+def test_an_interrupted_release_is_sent_when_the_grace_is_over(new_bucket, table, monkeypatch, not_sent_later):
+    bucket, told = new_bucket(max_tokens=1, timing=replace(PATIENT, grace=0.5)), Told(table, at_once=False)
     lease = bucket.acquire(timeout=5, on_lost=told)
     stopping = held_of(lease).end.stopping
-    monkeypatch.setattr(stopping, "_grace", lambda: 0.5)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt if isinstance(bucket, LeaseBucket) else asyncio.CancelledError

@@ -7,7 +7,7 @@ import pytest
 from ddb_lease import AcquireTimeout, LeaseLost, LossReason
 from ddb_lease._protocol.messages import Release, Renew
 from scripts.harness.inside import held_of
-from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
+from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased, watched_locks
 
 CONTRACT = True  # the simulator's DynamoDB too
 APIS = ("simulated",)  # over asyncio too
@@ -292,29 +292,24 @@ def test_after_an_outage_what_unseen_renewals_extended_is_released(environment, 
 
 
 def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
-    environment, bucket, lease, table, monkeypatch
+    environment, bucket, told, table, monkeypatch
 ):
-    after_the_loss = []
+    with watched_locks() as locks:
+        lease, after_the_loss = bucket.acquire(timeout=5, on_lost=told), []
     bucket.heartbeats.callbacks.submit = lambda job, **_: after_the_loss.append(job)
     for _ in range(200):
         bucket.tap.inject(Renew, commits=True, answer=LOST)
     loss = held_of(lease).loss
-    clean_up, lock = loss.clean_up, loss._lock
+    clean_up = loss.clean_up
 
-    class Returning:
-        """The loss's lock: as the clean-up takes it, the callback has just returned."""
-
-        def __enter__(self):
-            if after_the_loss:
-                loss._lock = lock
-                after_the_loss.pop(0)()
-            return lock.__enter__()
-
-        def __exit__(self, *error):
-            lock.__exit__(*error)
+    def returns():
+        """As the clean-up takes a lock of the lease, the callback has just returned."""
+        if after_the_loss:
+            after_the_loss.pop(0)()
 
     def cleaned_up():
-        loss._lock = Returning()
+        for lock in locks:
+            lock.before = returns
         clean_up()
 
     monkeypatch.setattr(loss, "clean_up", cleaned_up)

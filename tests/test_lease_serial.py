@@ -169,7 +169,7 @@ def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(environment,
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with held_of(lease)._lock:
+        with held_of(lease).attempts.lock:
             held.set()
             over.wait(20)
 

@@ -22,7 +22,7 @@ from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.interrupting import interrupted
 from tests.rates import KeyTable
-from tests.support import NO_ANSWERS, Table, Tap
+from tests.support import NO_ANSWERS, SteppingWakeup, Table, Tap
 
 CONTRACT = True  # the simulator's DynamoDB too
 NOT_ON = ("embedded", "ministack")
@@ -102,21 +102,16 @@ def test_a_reservation_is_found_whatever_other_keys_were_used_while_it_waited(ra
     state = core_of(teams).state
     orgs.key("acme").block(60)
 
-    class Crowd:
+    pause = SteppingWakeup.pause
+
+    def crowded(wakeup, seconds):
         """While the call waits, many other keys are used."""
+        for number in range(50):
+            state.book(f"other-{number}")
+        pause(wakeup, seconds)
 
-        def __init__(self, wakeup):
-            self._wakeup = wakeup
-            self.wake, self.sleep = wakeup.wake, wakeup.sleep
-
-        def pause(self, seconds):
-            for number in range(50):
-                state.book(f"other-{number}")
-            self._wakeup.pause(seconds)
-
+    monkeypatch.setattr(SteppingWakeup, "pause", crowded)
     red = teams.key("red", under=[orgs.key("acme")])
-    makes = red._runtime.wakeup
-    monkeypatch.setattr(red._runtime.__class__, "wakeup", property(lambda _: lambda: Crowd(makes())), raising=False)
     reservation = red.reserve(5, timeout=100)
     assert reservation.settle(0) is True
 

@@ -15,7 +15,6 @@ from ddb_lease import (
     RateLimiter,
     StoreRejected,
     StoreUnavailable,
-    aio,
     client_config,
 )
 from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, Settle
@@ -263,18 +262,18 @@ def test_what_this_process_remembers_is_denied_as_ever(make):
     assert limiter.check().decided_by == "table"
 
 
-def test_a_decorated_function_runs_by_the_setting(make, loop):
+def test_a_decorated_function_runs_by_the_setting(make, loop, request):
     limiter = in_an_outage(make(on_unavailable="allow"))
-    if isinstance(limiter._limiter, aio.RateLimiter):
+    if request.node.callspec.params["make"] == "asyncio":
 
-        @limiter._limiter.limited(timeout=5)
+        @limiter.limited(timeout=5)
         async def work():
             return "done"
 
         assert loop.run(work()) == "done"
     else:
 
-        @limiter._limiter.limited(timeout=5)
+        @limiter.limited(timeout=5)
         def work():
             return "done"
 
@@ -371,10 +370,15 @@ def test_a_setting_that_cannot_work_is_refused(make, settings, what):
 
 
 @pytest.mark.parametrize("budget", [1, 2.5, timedelta(seconds=3)])
-def test_a_request_takes_half_of_the_budget_at_most(make, budget):
+def test_a_request_takes_half_of_the_budget_at_most(make, budget, service, monkeypatch):
+    configs, session = [], service.session()
+    client = session.client
+    session.client = lambda name, *, config, **how: configs.append(config) or client(name, config=config, **how)
+    monkeypatch.setattr(service, "session", lambda: session)
     limiter = make(on_unavailable="deny", budget=budget)
+    assert limiter.try_acquire()
     seconds = core_of(limiter).state.contact.budget
-    config = limiter.tap.store._client.meta.config
+    (config,) = configs
     assert config.connect_timeout + config.read_timeout == pytest.approx(seconds / 2)
 
 

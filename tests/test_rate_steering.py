@@ -11,7 +11,7 @@ from ddb_lease._protocol.rates.messages import Block, ChangePolicy, CreatePolicy
 from scripts.harness.inside import core_of
 from tests.conftest import TABLE
 from tests.rates import KeyTable
-from tests.support import LOST
+from tests.support import LOST, SteppingWakeup
 
 CONTRACT = True  # the simulator's DynamoDB too
 SETTINGS = {"requests": Limit(2, per=60.0, burst=2), "tokens": Limit(100, per=60.0, burst=100)}
@@ -419,19 +419,19 @@ def test_limiters_in_one_table_list_their_own_keys(limiter, engine, session, buc
         assert list(other.keys()) == []
 
 
-def test_an_answer_that_never_comes_leaves_the_listing_where_it_was(limiter):
+def test_an_answer_that_never_comes_leaves_the_listing_where_it_was(limiter, environment):
     names = [f"k{n}" for n in range(20)]
     for name in names:
         limiter.key(name).try_acquire()
     listing = core_of(limiter).steering.listing()
     run = core_of(limiter).driver.run
-    found = [key.key for _ in range(10) for key in run(listing.page(), limiter._runtime.wakeup())]
+    found = [key.key for _ in range(10) for key in run(listing.page(), SteppingWakeup(environment))]
     limiter.tap.everything_fails = Unknown(cause=TimeoutError())
     with pytest.raises(StoreUnavailable):
-        run(listing.page(), limiter._runtime.wakeup())
+        run(listing.page(), SteppingWakeup(environment))
     limiter.tap.everything_fails = None
     while listing.more:
-        found += [key.key for key in run(listing.page(), limiter._runtime.wakeup())]
+        found += [key.key for key in run(listing.page(), SteppingWakeup(environment))]
     assert sorted(found) == sorted(names)
 
 

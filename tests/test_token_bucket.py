@@ -13,8 +13,8 @@ import pytest
 from ddb_lease import ConfigurationError, DynamoDBTokenBucket, StoreRejected
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Take
 from ddb_lease._protocol.records import Grant
+from ddb_lease._runtime import process
 from ddb_lease._runtime.runtime import Runtime
-from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
 from tests.support import LOST, REJECTED, UNSENT, DatedTap, SteppingWakeup, Tap, every_lock_held, leases_in
 
@@ -320,11 +320,14 @@ def test_a_closed_bucket_resets_nothing(new_tokens, table):
     assert list(leases_in(table).values()) == [token_id]
 
 
-def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(new_tokens, in_thread):
+def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(new_tokens, in_thread, monkeypatch):
+    registered = []
+    monkeypatch.setattr(process, "register", registered.append)
     bucket = new_tokens()
+    (hooks,) = registered
     token, _ = bucket.acquire_token(5)
-    with every_lock_held(bucket._bucket._ending_lock, core_of(bucket).state):
-        bucket._bucket.after_fork_in_child()
+    with every_lock_held(hooks):
+        hooks.after_fork_in_child()
         assert in_thread(lambda: bucket.release_token(token)).result(20)
         assert in_thread(lambda: bucket.acquire_token(5)).result(20)[1]
 

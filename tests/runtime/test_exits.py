@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import multiprocessing.util
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ddb_lease import ConfigurationError, exit_on_sigterm
-from ddb_lease._runtime import process
 from scripts.harness.endings import (
     acquire_too_late,
     end_as_celery_does,
@@ -28,6 +29,20 @@ from scripts.harness.endings import (
 from scripts.harness.holders import Job, started
 
 NOWHERE = "http://simulated"
+
+
+ENDS_ALREADY = """
+import atexit, signal
+
+@atexit.register
+def last():
+    signal.raise_signal(signal.SIGTERM)
+    print("not interrupted")
+
+from ddb_lease import exit_on_sigterm
+exit_on_sigterm()
+"""
+"""Gets SIGTERM when the library's own exit is over: what was registered first comes last."""
 
 
 def job(**settings) -> Job:
@@ -167,17 +182,18 @@ def test_the_processes_of_a_pool_that_is_terminated_release_what_they_hold_if_th
 def test_a_process_that_ends_already_is_not_interrupted_by_sigterm(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     try:
-        for place, name in [(process, "_ended"), (multiprocessing.util, "_exiting")]:
-            exit_on_sigterm()
-            with monkeypatch.context() as patched:
-                patched.setattr(place, name, True)
-                signal.raise_signal(signal.SIGTERM)
-            signal.signal(signal.SIGTERM, before)
+        exit_on_sigterm()
+        with monkeypatch.context() as patched:
+            patched.setattr(multiprocessing.util, "_exiting", True)
+            signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
         exit_on_sigterm()
         with pytest.raises(SystemExit):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
+    ending = subprocess.run([sys.executable, "-c", ENDS_ALREADY], capture_output=True, text=True, check=True)
+    assert ending.stdout == "not interrupted\n"
 
 
 def test_ending_in_order_is_refused_off_the_main_thread_and_with_what_is_no_exit_status():

@@ -11,7 +11,7 @@ import pytest
 from ddb_lease._runtime import workers as workers_module
 from ddb_lease._runtime.heartbeat import NAP_SECONDS, Heartbeats
 from ddb_lease._runtime.workers import MOST_IN_LINE, WAITING_SECONDS, WORKERS, WRITTEN_OFF_SECONDS, Workers
-from tests.support import MovableClock
+from tests.support import MovableClock, watched_locks
 
 LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
 
@@ -54,27 +54,12 @@ def worker_threads():
     return set(filter(is_worker, threading.enumerate()))
 
 
-class WatchedLock:
-    """A lock that calls `before` each time before it is taken."""
-
-    def __init__(self):
-        self.before = lambda: None
-        self._lock = threading.RLock()
-
-    def __enter__(self):
-        self.before()
-        self._lock.acquire()
-
-    def __exit__(self, *_):
-        self._lock.release()
-
-
-def watched(monkeypatch, *args, **settings):
+def watched(*args, **settings):
     """Workers, and the lock that they take."""
-    lock = WatchedLock()
-    with monkeypatch.context() as patch:
-        patch.setattr(threading, "RLock", lambda: lock)
-        return Workers(*args, **settings), lock
+    with watched_locks() as locks:
+        workers = Workers(*args, **settings)
+    (lock,) = locks
+    return workers, lock
 
 
 @pytest.fixture
@@ -226,8 +211,8 @@ def test_a_worker_that_has_left_is_not_counted_on(clock, gate):
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3], ids=["it has done its job", "it looks for one", "it found none"])
-def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gate, monkeypatch, moment):
-    workers, lock = watched(monkeypatch, clock, limit=1)
+def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gate, moment):
+    workers, lock = watched(clock, limit=1)
     first, done, leaving, moments = Gate(), threading.Event(), [], iter(range(1, 99))
 
     def a_job_comes():
@@ -247,7 +232,7 @@ def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gat
 
 def test_a_full_line_continues_as_soon_as_it_may_and_never_has_more_workers(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_module, "MOST_IN_LINE", 1)
-    workers, lock = watched(monkeypatch, clock, limit=2)
+    workers, lock = watched(clock, limit=2)
     done, other, looks = threading.Event(), threading.Event(), []
     workers.submit(gate, line="a")
     gate.await_running()
@@ -320,9 +305,9 @@ def test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first(clock, gat
     until(lambda: not kept), "a bucket that is gone is not kept"
 
 
-def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate, monkeypatch):
+def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate):
     # The worker is awake, but has not yet taken the job that woke it.
-    workers, lock = watched(monkeypatch, clock)
+    workers, lock = watched(clock)
     done, awake, may_go_on = threading.Event(), threading.Event(), threading.Event()
 
     def slow_to_take():
