@@ -21,7 +21,7 @@ from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.ports import Wakeup as BlockingBell
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Wakeup
-from scripts.harness.inside import core_of, held_of
+from scripts.harness.inside import async_core_of, core_of, held_of
 
 APIS = ["threads", "asyncio"]
 
@@ -137,7 +137,7 @@ class LeaseBucket:
         self._loop, self._bucket = loop, aio.LeaseBucket(name, runtime=shown, **settings)
         self._staged = runtime.wakeup is not BlockingBell
         if self._staged:
-            self._bucket._bucket.new_wakeup = lambda: Staged(runtime.wakeup())
+            async_core_of(self._bucket).new_wakeup = lambda: Staged(runtime.wakeup())
 
     @property
     def _core(self) -> Any:

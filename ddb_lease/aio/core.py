@@ -39,6 +39,7 @@ from ddb_lease._runtime.origin import Caller, caller, hand_out
 from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.resetting import resetting
 from ddb_lease._state.log import queued as _log
+from ddb_lease._state.service_time import Clock
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of, running_loop
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError, StoreError
@@ -78,6 +79,29 @@ class _Debt:
             self._paid.wait(seconds)
 
 
+class Debts:
+    """What cancelled acquires may have left leased, until it is released."""
+
+    def __init__(self) -> None:
+        self._open: set[_Debt] = set()  # each call on it is atomic
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, debt: _Debt) -> None:
+        """One more."""
+        self._open.add(debt)
+
+    def discard(self, debt: _Debt) -> None:
+        """It is paid."""
+        self._open.discard(debt)
+
+    def settle(self, deadline: float, clock: Clock) -> None:
+        """Make sure that all is released, until about this time of the steady clock."""
+        for debt in list(self._open):
+            debt.settle(max(0.0, deadline - clock.steady()))
+
+
 class AsyncBucket:
     """Drives one bucket's operations on whichever loop runs.
 
@@ -88,12 +112,13 @@ class AsyncBucket:
     Attributes:
         core: The bucket.
         driver: Drives its operations.
+        debts: What cancelled acquires may have left leased.
     """
 
     def __init__(self, core: BucketCore, *, max_requests: int) -> None:
         self.core = core
         self._threads = Threads(max_requests)
-        self._debts: set[_Debt] = set()  # each call on it is atomic
+        self.debts = Debts()
         self.driver = Driver(blocking=core.driver, threads=self._threads)
         process.register(self)
 
@@ -185,9 +210,9 @@ class AsyncBucket:
     async def settled(self) -> None:
         """Wait until what acquires may have left leased is released, for some seconds at most."""
         deadline = self.core.deadline(CLOSE_SECONDS)
-        if self._debts:
+        if self.debts:
             with contextlib.suppress(RuntimeError):  # no thread is to be had to wait on: workers settle them
-                await self.driver.call(lambda: self._settle(deadline))
+                await self.driver.call(lambda: self.debts.settle(deadline, self.core.runtime.clock))
 
     async def release(self, lease_id: str) -> bool:
         """Release a lease by its id."""
@@ -296,12 +321,12 @@ class AsyncBucket:
         """In a forked child: it has none of the threads, and the parent releases its leftovers itself."""
         self.core.after_fork_in_child()
         self._threads.after_fork_in_child()
-        self._debts = set()
+        self.debts = Debts()
 
     def at_exit(self, deadline: float) -> None:
         """At the interpreter's exit: release what is held, then what cancelled acquires left."""
         self.core.at_exit(deadline)
-        self._settle(deadline)
+        self.debts.settle(deadline, self.core.runtime.clock)
 
     # Internals.
 
@@ -358,16 +383,12 @@ class AsyncBucket:
                 give_back_all(self.core, pending.open_grants, unanswered=unanswered)
                 drop_ticket_of(pending.waiter, self.core)
             finally:
-                self._debts.discard(debt)
+                self.debts.discard(debt)
 
         debt = _Debt(pay, wakeup)
-        self._debts.add(debt)
+        self.debts.add(debt)
         core = self.core
         wakeup.landed(lambda: core.runtime.heartbeat().workers.submit(debt.pay, line=core.state))
-
-    def _settle(self, deadline: float) -> None:
-        for debt in list(self._debts):
-            debt.settle(max(0.0, deadline - self.core.runtime.clock.steady()))
 
 
 def _is_answered(flight: Future[Answer] | None) -> bool:

@@ -14,6 +14,11 @@ def core_of(owner: Any) -> Any:
     return owner._core
 
 
+def async_core_of(bucket: Any) -> Any:
+    """What awaits for an asyncio bucket, in front of its core."""
+    return bucket._bucket
+
+
 def held_of(lease: Any) -> Any:
     """The `HeldLease` of a lease of either API."""
     return lease._held

@@ -8,6 +8,8 @@ import pytest
 
 from ddb_lease import aio
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.driver import Driver
+from scripts.harness.inside import async_core_of, core_of
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap
 
@@ -54,8 +56,8 @@ class Stepped:
 
 @pytest.fixture
 def aio_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., aio.LeaseBucket]]:
-    """Makes buckets for asyncio, each with a `tap` on its requests; `stepped` ones send on the loop."""
-    made: list[aio.LeaseBucket] = []
+    """Makes buckets for asyncio, each with a `tap` on its requests; `stepped` ones send on the loop, by `steps`."""
+    made: list[tuple[aio.LeaseBucket, Driver]] = []
 
     def make(name: str = bucket_name, *, stepped: bool = False, **arguments) -> aio.LeaseBucket:
         tap = Tap()
@@ -64,13 +66,13 @@ def aio_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., ai
             name, session=session, endpoint_url=engine.endpoint_url, runtime=Runtime(wrap=tap.around), **settings
         )
         bucket.tap = tap
+        made.append((bucket, async_core_of(bucket).driver))
         if stepped:
-            bucket._bucket.driver._threads = Stepped()
-        made.append(bucket)
+            bucket.steps = Stepped()
+            async_core_of(bucket).driver = Driver(blocking=core_of(bucket).driver, threads=bucket.steps)
         return bucket
 
     yield make
-    for bucket in made:
-        if isinstance(bucket._bucket.driver._threads, Stepped):
-            bucket._bucket.driver._threads = bucket._bucket._threads
+    for bucket, driver in made:
+        async_core_of(bucket).driver = driver
         asyncio.run(bucket.close())

@@ -10,7 +10,7 @@ import pytest
 from ddb_lease import LeaseLost
 from ddb_lease._protocol.messages import Claim, Done, Look, Release, Renew
 from ddb_lease.aio import threads
-from scripts.harness.inside import core_of, held_of
+from scripts.harness.inside import async_core_of, core_of, held_of
 from tests.support import LOST, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -39,7 +39,7 @@ async def cancel_after(count, bucket, work, *, twice=False):
             await task
     else:
         await task
-    await bucket._bucket.driver._threads.land()
+    await bucket.steps.land()
     return under_way
 
 
@@ -48,8 +48,8 @@ def nothing_is_left(bucket, table):
         not leases_in(table)
         and not core_of(bucket).leases
         and not core_of(bucket).owed
-        and not bucket._bucket._debts
-        and not core_of(bucket).state.hints._queue
+        and not async_core_of(bucket).debts
+        and not core_of(bucket).state.hints.waiting
     )
 
 
@@ -208,7 +208,7 @@ def test_a_task_cancelled_during_a_request_does_not_wait_for_it_and_its_lease_is
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task  # though the request hangs
-        assert bucket._bucket._debts
+        assert len(async_core_of(bucket).debts) == 1
 
     asyncio.run(main())  # the loop is closed before the answer comes
     go_on.set()
@@ -274,9 +274,9 @@ def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     async def main():
         lease = await holder.acquire(timeout=5)
         first = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(core_of(bucket).state.hints._queue) == 1)
+        await asyncio.to_thread(eventually, lambda: core_of(bucket).state.hints.waiting == 1)
         second = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(core_of(bucket).state.hints._queue) == 2)
+        await asyncio.to_thread(eventually, lambda: core_of(bucket).state.hints.waiting == 2)
         first.cancel()
         await lease.release()
         won = await asyncio.wait_for(second, 20)
@@ -353,7 +353,10 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 def test_where_no_thread_is_to_be_had_a_release_hides_no_outcome_and_is_sent_all_the_same(
     aio_bucket, table, monkeypatch
 ):
-    bucket, start = aio_bucket(), threading.Thread.start
+    bucket, start, before = aio_bucket(), threading.Thread.start, set(threading.enumerate())
+
+    def runs():
+        return any(each.name == "ddb-lease-request" for each in threading.enumerate() if each not in before)
 
     def refuse(thread):
         if thread.name == "ddb-lease-request":
@@ -362,7 +365,8 @@ def test_where_no_thread_is_to_be_had_a_release_hides_no_outcome_and_is_sent_all
 
     async def main():
         lease = await bucket.acquire(timeout=60)
-        eventually(lambda: not bucket._bucket._threads._alive, within=60)  # those that are idle end
+        assert runs()
+        eventually(lambda: not runs(), within=60)  # those that are idle end
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(ZeroDivisionError):
             async with lease:

@@ -111,12 +111,11 @@ def test_looks_at_once_do_not_run_on_the_loop():
 
 
 def test_looks_at_once_count_as_not_sent_where_no_thread_can_be_had(monkeypatch):
-    def refuse():
+    def refuse(thread):
         raise RuntimeError("can't start new thread")
 
-    threads = Threads(1)
-    monkeypatch.setattr(threads, "_start", refuse)
-    answer = driven(Blocking(), threads)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    answer = driven(Blocking(), Threads(1))
     assert [type(each) for each in answer.answers] == [Unsent, Unsent]
 
 
@@ -232,7 +231,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
         first = [await bucket.acquire(timeout=5) for _ in range(TOKENS)]
         waiting = [asyncio.create_task(work()) for _ in range(tasks)]
         await asyncio.sleep(0)
-        assert len(core_of(bucket).state.hints._queue) == tasks
+        assert core_of(bucket).state.hints.waiting == tasks
         bucket.tap.clear()
         await asyncio.gather(*(lease.release() for lease in first))
         await asyncio.gather(*waiting)
@@ -244,7 +243,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
     assert sum(sent.values()) < 60, sent
     assert most_threads <= 16 + others
     assert leases_in(table) == {}
-    assert len(core_of(bucket).state.hints._queue) == 0
+    assert core_of(bucket).state.hints.waiting == 0
 
 
 def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
@@ -261,7 +260,7 @@ def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
             task.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert len(core_of(bucket).state.hints._queue) == 0
+        assert core_of(bucket).state.hints.waiting == 0
         async with lease:
             assert set(bucket.tap.count()) <= {"Look", "Create", "Claim"}
 

@@ -9,8 +9,7 @@ import traceback
 import pytest
 
 from ddb_lease import ConfigurationError, LeaseLost, LossReason
-from ddb_lease.aio import guard as guard_module
-from scripts.harness.inside import held_of
+from scripts.harness.inside import core_of, held_of
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -116,7 +115,7 @@ def test_a_group_of_tasks_in_the_block_is_cancelled_as_a_whole(bucket, table):
 
 
 @pytest.mark.parametrize("order", ["before the loss", "after the loss"])
-def test_a_cancellation_by_somebody_else_is_never_swallowed(bucket, table, order):
+def test_a_cancellation_by_somebody_else_is_never_swallowed(bucket, table, monkeypatch, order):
     if order == "before the loss" and not NEW:
         pytest.skip("Python 3.10 does not count cancellations: documented")
     begun = asyncio.Event()
@@ -130,14 +129,16 @@ def test_a_cancellation_by_somebody_else_is_never_swallowed(bucket, table, order
         lease = await bucket.acquire(timeout=5)
         task = asyncio.create_task(guarded(lease))
         await begun.wait()
-        (guard,) = lease._guards
         table.delete(lease.slot)
-        strike, guard._strike = guard._strike, lambda: None
+        # All on the loop's own thread: its next turn begins with the guard's cancellation.
+        monkeypatch.setattr(core_of(bucket).runtime.heartbeat(), "call_back", lambda job, **_: job())
         with pytest.raises(LeaseLost):
-            await asyncio.to_thread(held_of(lease).renew)
-        # Both in one turn of the loop.
-        for deed in (task.cancel, strike) if order == "before the loss" else (strike, task.cancel):
-            deed()
+            held_of(lease).renew()
+        # Both come before the task has its turn.
+        if order == "before the loss":
+            task.cancel()
+        else:
+            asyncio.get_running_loop().call_soon(task.cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -250,12 +251,43 @@ def test_timeouts_around_and_within_a_guarded_block_keep_their_meaning(bucket, t
     asyncio.run(main())
 
 
-def test_python_310_tells_its_own_cancellation_by_its_words():
-    without = object()
-    assert guard_module._cancelling(without) == 0
-    assert guard_module._uncancel(without, asyncio.CancelledError(guard_module._OURS)) == 0
-    for foreign in (asyncio.CancelledError(), asyncio.CancelledError("x"), None):
-        assert guard_module._uncancel(without, foreign) == 1
+class Uncounted(asyncio.Task):
+    """A task of Python 3.10, which does not count its cancellations."""
+
+    @property
+    def cancelling(self):
+        raise AttributeError
+
+    uncancel = cancelling
+
+
+def test_python_310_tells_its_own_cancellation_by_its_words(bucket, table):
+    async def guarded(lease, *, stays):
+        async with lease.guard():
+            losing = being_lost(lease, table)
+            try:
+                await asyncio.sleep(LONG)
+            except asyncio.CancelledError:
+                await losing
+                if not stays:
+                    raise
+                struck.set()
+                await asyncio.sleep(LONG)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pytest.raises(LeaseLost):
+            await Uncounted(guarded(await bucket.acquire(timeout=5), stays=False), loop=loop)
+        for words in ((), ("x",)):
+            task = Uncounted(guarded(await bucket.acquire(timeout=5), stays=True), loop=loop)
+            await struck.wait()
+            struck.clear()
+            task.cancel(*words)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    struck = asyncio.Event()
+    asyncio.run(main())
 
 
 # Callbacks and waiters.
@@ -369,7 +401,7 @@ def test_a_loss_that_is_found_on_the_loop_itself_calls_back_without_blocking_it(
     async def main():
         told = asyncio.Event()
         lease = await bucket.acquire(timeout=5, on_lost=lambda _: told.set())
-        monkeypatch.setattr(held_of(lease)._context.heartbeats, "call_back", lambda job, **_: job())
+        monkeypatch.setattr(core_of(bucket).runtime.heartbeat(), "call_back", lambda job, **_: job())
         table.delete(lease.slot)
         with pytest.raises(LeaseLost):
             held_of(lease).renew()  # on the loop's own thread

@@ -7,7 +7,8 @@ import pytest
 
 from ddb_lease import LeaseLost, LossReason
 from ddb_lease._protocol.messages import Renew
-from scripts.harness.inside import core_of, held_of
+from ddb_lease.events import HandedOver
+from scripts.harness.inside import async_core_of, core_of
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -59,20 +60,21 @@ def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
     eventually(lambda: leases_in(table) == {} and not core_of(bucket).owed)
 
 
-def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio_bucket, table, monkeypatch):
-    bucket = aio_bucket()
+def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio_bucket, table):
+
+    waited = []
 
     async def main():
-        lease = await bucket.acquire(timeout=5)
         handed, cancelled = asyncio.Event(), threading.Event()
-        loop, handed_over = asyncio.get_running_loop(), held_of(lease)._handed_over
+        loop = asyncio.get_running_loop()
 
-        def wait(attempt):
-            loop.call_soon_threadsafe(handed.set)
-            assert cancelled.wait(30)
-            return handed_over(attempt)
+        def wait(event):  # on the thread that hands it over
+            if isinstance(event, HandedOver):
+                loop.call_soon_threadsafe(handed.set)
+                waited.append(cancelled.wait(30))
 
-        monkeypatch.setattr(held_of(lease), "_handed_over", wait)
+        bucket = aio_bucket(on_event=wait)
+        lease = await bucket.acquire(timeout=5)
         handing = asyncio.create_task(lease.hand_over(within=100))
         await handed.wait()
         handing.cancel()
@@ -80,9 +82,11 @@ def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio
             await handing
         assert not lease.held
         cancelled.set()
+        return bucket
 
-    asyncio.run(main())
+    bucket = asyncio.run(main())
     eventually(lambda: leases_in(table) == {} and not core_of(bucket).owed)
+    assert waited == [True]
 
 
 def test_one_that_is_cancelled_before_it_has_begun_is_held(aio_bucket, table):
@@ -90,7 +94,7 @@ def test_one_that_is_cancelled_before_it_has_begun_is_held(aio_bucket, table):
 
     async def main():
         lease, busy = await bucket.acquire(timeout=5), threading.Event()
-        waiting = bucket._bucket.driver.submit(lambda: busy.wait(30))
+        waiting = async_core_of(bucket).driver.submit(lambda: busy.wait(30))
         handing = asyncio.create_task(lease.hand_over(within=100))
         await asyncio.sleep(0.01)
         handing.cancel()
@@ -118,15 +122,15 @@ def test_an_adoption_that_is_cancelled_at_any_turn_leaves_nothing_held(aio_bucke
         if under_way:
             with pytest.raises(asyncio.CancelledError):
                 await adopting
-        await adopter._bucket.driver._threads.land()
-        await giver._bucket.driver._threads.land()
+        await adopter.steps.land()
+        await giver.steps.land()
         if not under_way:
             await (await adopting).release()
         return lease, under_way
 
     for turns in range(1, 200, 3):
         lease, under_way = asyncio.run(main(turns))
-        eventually(lambda: not core_of(adopter).leases and not adopter._bucket._debts)
+        eventually(lambda: not core_of(adopter).leases and not async_core_of(adopter).debts)
         eventually(lambda given=lease.id: set(leases_in(table).values()) <= {given})
         if not under_way:
             break

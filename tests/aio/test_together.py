@@ -183,7 +183,7 @@ def test_a_cancellation_at_any_turn_leaves_nothing_leased(aio_bucket, bucket_nam
         with pytest.raises(asyncio.CancelledError):
             await task
         for bucket in two:
-            await bucket._bucket.driver._threads.land()
+            await bucket.steps.land()
         return True
 
     async def main():
