@@ -18,6 +18,11 @@ class Both:
     def __init__(self, limiter: Any, loop: Loop | None) -> None:
         self._limiter, self._loop = limiter, loop
 
+    @property
+    def real(self) -> Any:
+        """The limiter, or the key, itself."""
+        return self._limiter
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._limiter, name)
         if name == "key":
@@ -33,7 +38,7 @@ class Both:
         return call
 
     def _key(self, key: str, *, under: Sequence[Both] = ()) -> Both:
-        return Both(self._limiter.key(key, under=[each._limiter for each in under]), self._loop)
+        return Both(self._limiter.key(key, under=[each.real for each in under]), self._loop)
 
 
 def limiter_of(api: str, loop: Loop | None, name: str, **settings: Any) -> Both:

@@ -63,6 +63,7 @@ class HitsCore:
 
     Attributes:
         driver: Carries out requests, on the calling thread.
+        memory: What the process remembers of the hits.
         timeout: Seconds for one call.
     """
 
@@ -96,7 +97,7 @@ class HitsCore:
             signing=shared.signing,
         )
         self._store = runtime.wrap(store)
-        self._memory = HitsMemory(
+        self.memory = HitsMemory(
             name=self.name, time=shared.time, rate_time=shared.rate_time, chance=runtime.chance, seconds=seconds
         )
         self.driver = Driver(
@@ -106,7 +107,7 @@ class HitsCore:
             runtime=runtime,
             whose=f"storage {self.name!r}",
         )
-        self._fork_aware: tuple[ForkAware, ...] = (self._memory, shared, self._store, *fork_aware)
+        self._fork_aware: tuple[ForkAware, ...] = (self.memory, shared, self._store, *fork_aware)
         process.register(self)
 
     # Operations, for an adapter to drive.
@@ -120,44 +121,44 @@ class HitsCore:
         return self._incr(key, seconds, n)
 
     def _incr(self, key: str, seconds: int, n: int) -> Operation[int]:
-        window = yield from operations.count_hits(self._memory, _fixed(key), n=n, seconds=seconds)
+        window = yield from operations.count_hits(self.memory, _fixed(key), n=n, seconds=seconds)
         return window.count
 
     def get(self, key: str) -> Operation[int]:
         """How many hits the fixed window has that runs; 0 if none does."""
-        window = yield from operations.fixed_window(self._memory, _fixed(key))
+        window = yield from operations.fixed_window(self.memory, _fixed(key))
         return 0 if window is None else window.count
 
     def get_expiry(self, key: str) -> Operation[float]:
         """When the fixed window that runs is over, in seconds since the epoch; now, if none runs."""
-        ends_at = yield from operations.window_end(self._memory, _fixed(key))
+        ends_at = yield from operations.window_end(self.memory, _fixed(key))
         return ends_at / 1000
 
     def acquire(self, key: str, limit: int, expiry: float, amount: int) -> Operation[bool]:
         """Count hits in a sliding window if they fit; returns whether they do."""
         n = _hits("amount", amount, least=0)
         most = min(_hits("limit", limit, least=0), MOST_HITS)
-        return operations.slide_hits(self._memory, _sliding(key, expiry), n=n, limit=most)
+        return operations.slide_hits(self.memory, _sliding(key, expiry), n=n, limit=most)
 
     def window(self, key: str, expiry: float) -> Operation[SlidingNow]:
         """What counts of a sliding window now."""
-        return operations.sliding_window(self._memory, _sliding(key, expiry))
+        return operations.sliding_window(self.memory, _sliding(key, expiry))
 
     def clear(self, key: str) -> Operation[None]:
         """Forget a key's fixed window."""
-        return operations.drop_hits(self._memory, _fixed(key))
+        return operations.drop_hits(self.memory, _fixed(key))
 
     def clear_sliding(self, key: str, expiry: float) -> Operation[None]:
         """Forget a key's sliding window."""
-        return operations.drop_hits(self._memory, _sliding(key, expiry))
+        return operations.drop_hits(self.memory, _sliding(key, expiry))
 
     def reset(self) -> Operation[int]:
         """Forget all hits of this name; returns of how many items."""
-        return operations.drop_all(self._memory)
+        return operations.drop_all(self.memory)
 
     def check(self) -> Operation[None]:
         """Ask for something, to see whether the service answers."""
-        yield from operations.read_hits(self._memory, HitsKey(key="check"))
+        yield from operations.read_hits(self.memory, HitsKey(key="check"))
 
     # Closing, fork and exit.
 

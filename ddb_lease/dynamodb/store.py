@@ -33,12 +33,15 @@ class Store:
         connection: How DynamoDB is reached.
         lease_seconds: How long the bucket's leases are, for the client's timeouts.
         signing: By which time its requests are signed.
+
+    Attributes:
+        address: The bucket, and its table.
     """
 
     def __init__(
         self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float, signing: SigningTime
     ) -> None:
-        self._address = BucketAddress(table=table, bucket=bucket, endpoint=connection.endpoint)
+        self.address = BucketAddress(table=table, bucket=bucket, endpoint=connection.endpoint)
         self._connection = connection
         self._lease_seconds = lease_seconds
         self._signing = signing
@@ -50,7 +53,7 @@ class Store:
     def whereabouts(self) -> tuple[str, str, str]:
         """The table, and the endpoint and the region that it is reached at."""
         meta = self._client.meta
-        return self._address.table, str(getattr(meta, "endpoint_url", None)), str(getattr(meta, "region_name", None))
+        return self.address.table, str(getattr(meta, "endpoint_url", None)), str(getattr(meta, "region_name", None))
 
     def send(self, request: Request) -> Reply:
         """Send one request once.
@@ -66,7 +69,7 @@ class Store:
         if self._no_credentials:
             self._no_credentials = False
             self._use(self._connection.reconnect(self._client, self._lease_seconds, user=self))
-        method, arguments = call_for(request, self._address)
+        method, arguments = call_for(request, self.address)
         try:
             response = self._call(method, arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
@@ -74,8 +77,8 @@ class Store:
             self._no_credentials = isinstance(error, aws.NoCredentialsError)
             response = {} if while_fetching_credentials(error) else getattr(error, "response", None) or {}
             genuine, date = envelope(response)  # of another service's answer, nothing follows for DynamoDB's clock
-            return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
-        return read_reply(request, response, self._address)
+            return Reply(answer=read_failure(error, self.address, request), genuine=genuine, date=date)
+        return read_reply(request, response, self.address)
 
     def fit(self, lease_seconds: float) -> None:
         """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""
@@ -102,7 +105,7 @@ class Store:
         self._client = client
         # Whoever brings a client of his own wants what he has set up in it. And where a table is named by its ARN, the
         # endpoint is its account's: botocore finds it for each call.
-        own = self._connection.client is None and not self._address.table.startswith("arn:")
+        own = self._connection.client is None and not self.address.table.startswith("arn:")
         # Here, and not with this module: it brings botocore's client, which has been made by now.
         from ddb_lease.dynamodb.wire import wire_for  # noqa: PLC0415
 

@@ -42,7 +42,7 @@ def make(kind, service, loop):
         tap = Tap()
         settings |= {"session": service.session(), "endpoint_url": service.endpoint_url}
         made.append(limiter_of(kind, loop, name, runtime=Runtime(wrap=tap.around), **settings))
-        made[-1].tap, made[-1].real = tap, made[-1]._limiter
+        made[-1].tap = tap
         return made[-1]
 
     yield limiter

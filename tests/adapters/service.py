@@ -53,7 +53,7 @@ class Service:
         kind = DynamoDBStorage if api == "threads" else AsyncDynamoDBStorage
         given = {"session": SESSION} if uri is None else {}
         storage = kind(uri, **given | options, runtime=runtime)
-        time = core_of(storage)._memory.rate_time
+        time = core_of(storage).memory.rate_time
         known = time.now_ns
         # To the nanosecond, once it is known: how well Dates tell it is not the question here.
         time.now_ns = lambda: None if known() is None else round(self.clock.wall() * 1e9)
@@ -67,7 +67,7 @@ class _Sender:
     def __init__(self, service, store):
         self._service = service
         self._store = store
-        self._address = BucketAddress(table="leases", bucket=store._address.bucket)
+        self._address = BucketAddress(table="leases", bucket=store.address.bucket)
 
     def send(self, request):
         service = self._service

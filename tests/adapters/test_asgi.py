@@ -13,6 +13,7 @@ from ddb_lease import aio
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.adapters.asgi import RateLimitMiddleware
 from ddb_lease.aio.inbox import MOST_BYTES, Inbox
+from ddb_lease.dynamodb import ConnectionSettings
 from scripts.harness.inside import core_of
 from tests.adapters.clients import ask, items, scope_of
 from tests.support import Tap
@@ -103,7 +104,13 @@ def test_the_loop_goes_on_while_the_service_takes_its_time(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == 200
 
 
-def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
+def requests_take_at_most(seconds, monkeypatch):
+    """By what limiters know of their clients' timeouts: a call that waits has some more time for two."""
+    monkeypatch.setattr(ConnectionSettings, "call_seconds", lambda *_: seconds)
+
+
+def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter, monkeypatch):
+    requests_take_at_most(0.0, monkeypatch)
     asked, answer = threading.Event(), threading.Event()
 
     def hangs(request):
@@ -112,7 +119,6 @@ def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
 
     async def main():
         permits = limiter(rate=10, max_requests=1)
-        core_of(permits)._grace = 0.0
         await permits.status()
         permits.tap.inject(object, before=hangs)
         first = asyncio.ensure_future(ask(RateLimitMiddleware(ok, limiter=permits, wait=PATIENCE)))
@@ -142,12 +148,12 @@ def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == []
 
 
-def test_a_request_that_another_asked_for_in_vain_is_told_of_the_outage_and_not_of_its_quota(limiter):
+def test_a_request_that_another_asked_for_in_vain_is_told_of_the_outage_and_not_of_its_quota(limiter, monkeypatch):
+    requests_take_at_most(0.025, monkeypatch)
     answer = threading.Event()
 
     async def main():
         permits = limiter(rate=5)
-        core_of(permits)._grace = 0.05
         permits.tap.inject(object, before=lambda _: answer.wait(PATIENCE))
         app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
         first = Client().run(app)

@@ -10,6 +10,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from ddb_lease import ConfigurationError, StoreError, StoreUnavailable
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.adapters.limits import AsyncDynamoDBStorage, DynamoDBStorage
 from scripts.harness.inside import core_of
 from tests.adapters.service import SESSION, Service, plain, strategies
@@ -362,17 +363,22 @@ def of_uri(uri, **options):
     return storage
 
 
+def noting(stores):
+    """An environment in which the stores are kept."""
+    return Runtime(wrap=lambda store: stores.append(store) or store)
+
+
 def test_the_schemes_are_registered():
     assert type(of_uri("dynamodb://eu-west-1")) is DynamoDBStorage
     assert type(of_uri("async+dynamodb://eu-west-1")) is AsyncDynamoDBStorage
 
 
 def test_a_uri_names_region_table_and_options():
-    core = core_of(of_uri("dynamodb://eu-west-1/my-table?name=api&timeout=2&endpoint_url=http://127.0.0.1:1/"))
+    uri, stores = "dynamodb://eu-west-1/my-table?name=api&timeout=2&endpoint_url=http://127.0.0.1:1/", []
+    core = core_of(of_uri(uri, runtime=noting(stores)))
     assert (core.name, core.table) == ("api", "my-table")
-    assert core._memory.seconds == 2.0
-    meta = core._store._client.meta
-    assert (meta.region_name, meta.endpoint_url) == ("eu-west-1", "http://127.0.0.1:1/")
+    assert core.timeout == 2.0
+    assert [store.whereabouts for store in stores] == [("my-table", "http://127.0.0.1:1/", "eu-west-1")]
 
 
 def test_a_table_may_be_named_by_its_arn():
@@ -382,9 +388,12 @@ def test_a_table_may_be_named_by_its_arn():
 
 def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
     core = core_of(of_uri("dynamodb:///t?name=a", name="b", session=SESSION))
-    assert (core.name, core.table, core._memory.seconds) == ("b", "t", 5.0)
-    core = core_of(of_uri("dynamodb://eu-west-2/t?profile=nobody", session=SESSION, table="u"))
-    assert (core.table, core._store._client.meta.region_name) == ("u", "eu-west-1")
+    assert (core.name, core.table, core.timeout) == ("b", "t", 5.0)
+    stores = []
+    uri = "dynamodb://eu-west-2/t?profile=nobody"
+    core = core_of(of_uri(uri, session=SESSION, table="u", runtime=noting(stores)))
+    assert core.table == "u"
+    assert [store.whereabouts[::2] for store in stores] == [("u", "eu-west-1")]
     assert core_of(of_uri("dynamodb://local?endpoint_url=http://127.0.0.1:1/", session=SESSION)).name == "limits"
     assert core_of(of_uri("dynamodb://", session=SESSION)).table == "ddb-lease"
     assert repr(of_uri("dynamodb://", session=SESSION)) == "<DynamoDBStorage 'limits' in table 'ddb-lease'>"
