@@ -14,6 +14,7 @@ from ddb_lease._protocol.records import Counter
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.client import new_session, timeout_for
 from scripts.harness.inside import core_of
+from tests.dynamodb.clients import Clients
 from tests.dynamodb.http_body import Body
 from tests.support import claim, mint, release, renew, store_of
 
@@ -65,16 +66,17 @@ def test_a_200_ok_without_a_request_id_is_no_lease():
         assert not reply.genuine
 
 
-def test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before():
+def test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before(monkeypatch):
+    clients = Clients(monkeypatch)
     store = store_of(ConnectionSettings(session=session(), endpoint_url=NOWHERE))
-    parents = store._client
+    (parents,) = clients.alive
     store.after_fork_in_child()
-    assert store._client is parents  # at that moment, another thread of the parent's may have held its locks
+    assert set(clients.alive) == {parents}  # at that moment, another thread of the parent's may have held its locks
     store.send(claim())
-    child = store._client
+    child = clients.sender(lambda: store.send(claim()))
     assert child is not parents
-    store.send(claim())
-    assert store._client is child
+    assert clients.sender(lambda: store.send(claim())) is child
+    assert set(clients.alive) == {parents, child}
 
 
 def test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own(monkeypatch):
@@ -211,18 +213,22 @@ def test_a_store_says_where_its_table_is():
 
 
 @pytest.mark.parametrize(("lease_seconds", "timeout"), [(300.0, 3.0), (60.0, 3.0), (30.0, 3.0), (10.0, 1.0)])
-def test_a_shorter_lease_shortens_the_timeouts_and_a_longer_one_leaves_them(lease_seconds, timeout):
+def test_a_shorter_lease_shortens_the_timeouts_and_a_longer_one_leaves_them(monkeypatch, lease_seconds, timeout):
+    def client():
+        return clients.sender(lambda: store.send(claim()))
+
+    clients = Clients(monkeypatch)
     store = store_of(ConnectionSettings(session=session(), endpoint_url=NOWHERE))
-    before, closed = store._client, []
+    before, closed = client(), []
     before.close = lambda: closed.append(True)
     store.fit(lease_seconds)
-    assert store._client.meta.config.read_timeout == timeout
-    assert (store._client is before) == (timeout == 3.0)
+    after = client()
+    assert after.meta.config.read_timeout == timeout
+    assert (after is before) == (timeout == 3.0)
     assert closed == ([] if timeout == 3.0 else [True])
-    after = store._client
     for longer in (lease_seconds, 30.0):
         store.fit(longer)
-        assert store._client is after
+        assert client() is after
 
 
 @pytest.mark.parametrize(

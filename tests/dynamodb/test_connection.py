@@ -14,6 +14,7 @@ from ddb_lease import client_config
 from ddb_lease._protocol.messages import Unknown
 from ddb_lease.dynamodb.connection import POOL_CLASSES
 from ddb_lease.dynamodb.failures import read_exception
+from ddb_lease.dynamodb.internals import connections_of, http_session_of
 from ddb_lease.dynamodb.pool import Pool
 from ddb_lease.dynamodb.wire import wire_for
 from tests.dynamodb.http_service import certificate, serving, serving_raw
@@ -54,6 +55,11 @@ def posts(monkeypatch):
 
 def call(client):
     return wire_for(client).call(client, "update_item", ARGUMENTS, SIGNING)
+
+
+def pool_of(client, service):
+    """urllib3's pool of the client's connections to a service."""
+    return connections_of(http_session_of(client), service.url)[0]
 
 
 # ---- No answer is another request's.
@@ -100,8 +106,7 @@ def test_after_an_early_refusal_of_botocores_request_the_next_of_ours_is_sent(se
     with serving_raw(lambda connection, _: connection.sendall(OK)) as raw:
         client = session.client("dynamodb", endpoint_url=raw.url, config=client_config(10))
         call(client)
-        pool = wire_for(client)._known["UpdateItem"][1]
-        connections = pool._connections()
+        connections = pool_of(client, raw)
         kept = connections._get_conn()
         kept._response_received = True
         kept.response_class = lambda *_, **__: pytest.fail("an answer was made of another one's status")
@@ -174,7 +179,7 @@ def test_pools_of_another_make_stay(session, service, monkeypatch):
     monkeypatch.setattr("botocore.awsrequest.AWSHTTPConnectionPool", Mine)
     client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
     call(client)
-    assert isinstance(wire_for(client)._known["UpdateItem"][1]._connections(), Mine)
+    assert isinstance(pool_of(client, service), Mine)
     client.close()
 
 
@@ -189,7 +194,7 @@ def test_who_gives_one_pool_another_connection_has_its_requests(client, service,
     call(client)
     client.close()
     call(client)
-    connections = wire_for(client)._known["UpdateItem"][1]._connections()
+    connections = pool_of(client, service)
     connections.ConnectionCls = Recording
     connections._get_conn().close()
     call(client)

@@ -24,9 +24,9 @@ from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.permissions import OPTIONAL, ROLES, actions, policy
 from ddb_lease.dynamodb.table import create_table
-from scripts.harness.inside import core_of, held_of
+from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
-from tests.support import Tap, eventually, put_counter, put_free, put_leased
+from tests.support import Tap, eventually, put_counter, put_free, put_leased, renew_soon
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
@@ -217,7 +217,7 @@ def renew(bucket, table):
 def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
-    core_of(one)._renewer.renew([held_of(lease) for lease in leases])
+    renew_soon(leases, core_of(one).runtime.heartbeat())
     eventually(lambda: "RenewEach" in one.tap.count())
 
 

@@ -39,15 +39,15 @@ def items(table, bucket_name):
 
     class Items:
         def put(self, key, **attributes):
-            self._of(key).set(self.sort(key), **attributes)
+            self.of(key).set(self.sort(key), **attributes)
 
         def get(self, key):
-            return self._of(key).get(self.sort(key))
+            return self.of(key).get(self.sort(key))
 
         def sort(self, key):
             return f"hits#{key.length}#{key.key}"
 
-        def _of(self, key):
+        def of(self, key):
             return Table(table.client, table.table, shard_name(bucket_name, shard_of(key.key)))
 
     return Items()
@@ -199,9 +199,9 @@ def test_an_item_of_another_shape_is_no_sliding_window(store, items, request_):
 def test_keys_of_a_shard_are_listed_page_by_page(store, items, bucket_name):
     for key in (FIXED, replace(FIXED, length=1000)):
         items.put(key, count=1)
-    items._of(FIXED).set("hits#0#x", other=1)
-    items._of(FIXED).set("hits#x#x", count=1)
-    items._of(FIXED).set("rate#x", count=1)
+    items.of(FIXED).set("hits#0#x", other=1)
+    items.of(FIXED).set("hits#x#x", count=1)
+    items.of(FIXED).set("rate#x", count=1)
     shard = shard_of(FIXED.key)
     found, after = [], None
     while True:

@@ -12,11 +12,13 @@ import boto3
 import pytest
 
 from ddb_lease import LeaseBucket, RateLimiter, StoreRejected, StoreUnavailable, aio
+from ddb_lease._protocol.messages import Look
 from ddb_lease.dynamodb import client as client_module
 from ddb_lease.dynamodb.shared import SharedClients
 from scripts.harness.holders import PATIENCE
 from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
+from tests.dynamodb.clients import Clients
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "http://127.0.0.1:9"
@@ -45,11 +47,19 @@ def bucket(name="b", *, endpoint_url=NOWHERE, **settings):
     return LeaseBucket(name, max_tokens=1, endpoint_url=endpoint_url, **settings)
 
 
-def client_of(guard):
-    return core_of(guard)._store._client
+@pytest.fixture(autouse=True)
+def clients(monkeypatch):
+    return Clients(monkeypatch)
 
 
-def test_all_that_bring_no_session_share_one_and_a_client(made):
+@pytest.fixture
+def client_of(clients):
+    """The client by which a bucket or a limiter sends."""
+    look = Look(limit=1, consistent=False)
+    return lambda guard: clients.sender(lambda: core_of(guard).driver.perform(look))
+
+
+def test_all_that_bring_no_session_share_one_and_a_client(made, client_of):
     guards = [bucket(), bucket("another"), RateLimiter("r", rate=1, endpoint_url=NOWHERE)]
     guards.append(bucket(lease_seconds=3600))
     assert len({id(client_of(guard)) for guard in guards}) == 1
@@ -58,13 +68,13 @@ def test_all_that_bring_no_session_share_one_and_a_client(made):
     assert client_of(other) is client_of(guards[0])
 
 
-def test_another_endpoint_or_another_timeout_is_another_client_of_the_same_session(made):
+def test_another_endpoint_or_another_timeout_is_another_client_of_the_same_session(made, client_of):
     clients = {id(client_of(each)) for each in (bucket(), bucket(endpoint_url=ELSEWHERE), bucket(lease_seconds=10))}
     assert len(clients) == 3
     assert len(made) == 1
 
 
-def test_who_brings_a_session_shares_with_nobody(made):
+def test_who_brings_a_session_shares_with_nobody(made, client_of):
     own = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-west-1")
     guards = [bucket(), bucket(session=own), bucket(session=own)]
     assert len({id(client_of(guard)) for guard in guards}) == 3
@@ -73,7 +83,7 @@ def test_who_brings_a_session_shares_with_nobody(made):
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_DEFAULT_REGION", "eu-central-1"), ("AWS_SESSION_TOKEN", "t"), ("HTTPS_PROXY", "http://p")]
 )
-def test_once_the_environment_has_changed_newcomers_get_what_it_says_now(made, monkeypatch, name, value):
+def test_once_the_environment_has_changed_newcomers_get_what_it_says_now(made, monkeypatch, name, value, client_of):
     before = bucket()
     monkeypatch.setenv(name, value)
     after = bucket()
@@ -82,7 +92,7 @@ def test_once_the_environment_has_changed_newcomers_get_what_it_says_now(made, m
     assert client_of(bucket()) is client_of(after)
 
 
-def test_connections_are_closed_by_the_last_that_closes(monkeypatch):
+def test_connections_are_closed_by_the_last_that_closes(monkeypatch, client_of):
     first, second, third = bucket(), bucket("another"), RateLimiter("r", rate=1, endpoint_url=NOWHERE)
     closed = []
     monkeypatch.setattr(client_of(first), "close", lambda: closed.append(True))
@@ -95,7 +105,7 @@ def test_connections_are_closed_by_the_last_that_closes(monkeypatch):
     assert client_of(bucket()) is client_of(first), "it is kept for newcomers, and opens connections as needed"
 
 
-def test_who_is_dropped_without_a_close_keeps_no_connection_open(monkeypatch):
+def test_who_is_dropped_without_a_close_keeps_no_connection_open(monkeypatch, client_of):
     first, second = bucket(), bucket("another")
     closed = []
     monkeypatch.setattr(client_of(first), "close", lambda: closed.append(True))
@@ -105,17 +115,18 @@ def test_who_is_dropped_without_a_close_keeps_no_connection_open(monkeypatch):
     assert closed
 
 
-def test_threads_that_make_buckets_at_once_share_too(made):
+def test_threads_that_make_buckets_at_once_share_too(made, client_of):
     with ThreadPoolExecutor(max_workers=16) as pool:
         guards = list(pool.map(bucket, [f"b{n}" for n in range(64)]))
     assert len({id(client_of(guard)) for guard in guards}) == 1
     assert len(made) == 1
 
 
-def test_a_process_keeps_only_a_few_clients_for_newcomers():
+def test_a_process_keeps_only_a_few_clients_for_newcomers(clients):
     for number in range(40):
         bucket(endpoint_url=f"http://127.0.0.1:{1000 + number}").close()
-    assert len(client_module.SHARED._clients) <= 8
+    gc.collect()
+    assert 1 <= len(clients.alive) <= 8
 
 
 @pytest.mark.parametrize(
@@ -181,32 +192,41 @@ def test_eight_are_kept_for_newcomers_and_the_oldest_goes_first():
     assert lent(clients, 0) is not made[0]
 
 
-def test_a_client_that_all_share_has_room_for_their_connections():
+def test_a_client_that_all_share_has_room_for_their_connections(client_of):
     config = client_of(bucket()).meta.config
     assert (config.max_pool_connections, config.read_timeout, config.connect_timeout) == (250, 3.0, 3.0)
 
 
 FORKING = f"""
 import os, sys
+from boto3.session import Session
 from ddb_lease import LeaseBucket, StoreError
+made, senders, make = [], [], Session.client
+def client(*given, **named):
+    client = make(*given, **named)
+    client.meta.events.register("before-send.dynamodb", lambda **_: senders.append(client))
+    made.append(client)
+    return client
+Session.client = client
 first, second = (LeaseBucket(name, max_tokens=1, endpoint_url={NOWHERE!r}) for name in "ab")
-clients = lambda: [bucket._core._store._client for bucket in (first, second)]
-parents = clients()
+parents = list(made)
+def senders_of(bucket):
+    senders.clear()
+    try:
+        bucket.acquire(timeout=0)
+    except StoreError:
+        pass
+    return senders[:1]
 child = os.fork()
 if child == 0:
     code = 1
     try:
-        for bucket in (first, second):
-            try:
-                bucket.acquire(timeout=0)
-            except StoreError:
-                pass
-        theirs = clients()
-        code = 0 if theirs[0] is theirs[1] and theirs[0] is not parents[0] else 2
+        theirs = senders_of(first) + senders_of(second)
+        code = 0 if len(set(theirs)) == 1 and theirs[0] is not parents[0] else 2
     finally:
         os._exit(code)
 _, status = os.waitpid(child, 0)
-assert clients() == parents
+assert senders_of(first) == senders_of(second) == parents == made
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -219,7 +239,7 @@ def test_a_forked_child_shares_one_client_of_its_own():
     assert done.returncode == 0
 
 
-def test_credentials_that_come_later_are_found(monkeypatch, made):
+def test_credentials_that_come_later_are_found(monkeypatch, made, client_of):
     """As with a metadata service that did not answer when the client was made."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -236,7 +256,7 @@ def test_credentials_that_come_later_are_found(monkeypatch, made):
 
 
 @pytest.mark.parametrize("engine", ["embedded"], indirect=True)
-def test_a_closed_bucket_is_kept_by_nothing(engine, session, bucket_name, table):
+def test_a_closed_bucket_is_kept_by_nothing(engine, session, bucket_name, table, client_of):
     """The heartbeat's schedule has an entry for each lease until it would have been due."""
     kept = LeaseBucket(
         "keeps-the-heartbeat-busy",

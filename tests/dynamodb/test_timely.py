@@ -18,7 +18,7 @@ class Service:
 
     def __init__(self, client, *, dated=THEN, takes=STAMP[:11]):
         self.stamps = []
-        self._dated = email.utils.formatdate(dated, usegmt=True)
+        self.dated = email.utils.formatdate(dated, usegmt=True)
         self._takes = takes
         client.meta.events.register("before-send.dynamodb", self._answer)
 
@@ -30,7 +30,7 @@ class Service:
         return self._answered(request, 400, {"__type": "x#InvalidSignatureException", "message": said})
 
     def _answered(self, request, code, said):
-        headers = {"x-amzn-requestid": "R", "Date": self._dated, "Content-Type": "application/x-amz-json-1.0"}
+        headers = {"x-amzn-requestid": "R", "Date": self.dated, "Content-Type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, code, headers, Body(json.dumps(said).encode()))
 
 
@@ -61,7 +61,7 @@ def test_one_that_is_refused_again_is_raised(client):
 
 def test_a_refusal_that_names_no_time_is_raised_at_once(client):
     service = Service(client, takes="never")
-    service._dated = "some day"
+    service.dated = "some day"
     with pytest.raises(ClientError, match="Signature expired"):
         TimelySender(SystemClock()).around(client).list_tables()
     assert len(service.stamps) == 1

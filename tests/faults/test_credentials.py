@@ -34,13 +34,13 @@ class Rotation:
 
     def session_for(self, endpoint_url):
         made = session(endpoint_url)
-        self._made = made
+        self.made = made
         made._session._credentials = RefreshableCredentials(
             access_key=OLD,
             secret_key="old",
             token="old",
             expiry_time=BEGINNING + timedelta(hours=1),
-            refresh_using=self._fetch,
+            refresh_using=self.fetch,
             method="a role",
             time_fetcher=lambda: self.now,
         )
@@ -50,7 +50,7 @@ class Rotation:
         """Let the hour pass."""
         self.now = BEGINNING + timedelta(hours=1)
 
-    def _fetch(self):
+    def fetch(self):
         self.fetched += 1
         if self.fails:
             raise self.error
@@ -62,11 +62,11 @@ class Replacement:
     """Credentials that somebody replaces in the session."""
 
     def session_for(self, endpoint_url):
-        self._made = session(endpoint_url, OLD)
-        return self._made
+        self.made = session(endpoint_url, OLD)
+        return self.made
 
     def rotate(self):
-        self._made.get_credentials().access_key = NEW
+        self.made.get_credentials().access_key = NEW
 
 
 @pytest.fixture(params=[Rotation, Replacement], ids=["refreshed by botocore", "replaced by hand"])
@@ -207,7 +207,7 @@ def test_a_refresh_that_hangs_holds_up_one_call_and_no_lease(client_of, table):
     role, go = Rotation(), threading.Event()
     bucket = client_of(role, lease_seconds=LEASE, max_tokens=3)
     leases = [bucket.acquire(timeout=PATIENCE) for _ in range(3)]
-    fetch = role._fetch
+    fetch = role.fetch
 
     def hang():
         expiry = fetch()
@@ -215,7 +215,7 @@ def test_a_refresh_that_hangs_holds_up_one_call_and_no_lease(client_of, table):
         return expiry
 
     before = {lease.slot: table.get(lease.slot)["expires_at"] for lease in leases}
-    role._made._session._credentials._refresh_using = hang
+    role.made._session._credentials._refresh_using = hang
     role.now = BEGINNING + timedelta(minutes=47)
     try:
         eventually(
