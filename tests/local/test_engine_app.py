@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
+from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.messages import HEALTH_PATH
 from ddb_lease.local.tokens import TokenLedger, Verdict
@@ -204,7 +205,7 @@ def test_a_fault_of_moto_is_an_internal_server_error(engine, monkeypatch, caplog
     def fail(*_):
         raise TypeError("no order between these")
 
-    monkeypatch.setattr(engine.app._backend, "call", fail)
+    monkeypatch.setattr(MotoBackend, "call", fail)
     client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
     client.meta.events.register("needs-retry", lambda **_: None)
     with caplog.at_level(logging.ERROR), pytest.raises(client.exceptions.InternalServerError):

@@ -129,7 +129,7 @@ def test_the_folder_is_named_by_the_machines_number_and_else_by_its_name(monkeyp
 
 def test_machines_that_share_a_home_have_a_folder_each(home, monkeypatch):
     here = chosen()
-    monkeypatch.setattr(place_module, "_machine", lambda: "another")
+    monkeypatch.setattr(place_module.Path, "read_text", lambda *_, **__: "another")
     assert chosen() != here
     assert chosen().parent == here.parent
 

@@ -372,7 +372,7 @@ def test_waiting_too_long_for_another_starter_raises():
 def test_after_waiting_for_another_starter_its_engine_is_used(folder, monkeypatch):
     place = locate()
     place.make()
-    monkeypatch.setattr(discovery, "_launch", lambda *_, **__: pytest.fail("a second engine is started"))
+    monkeypatch.setattr(discovery.subprocess, "run", lambda *_, **__: pytest.fail("a second engine is started"))
     with ThreadPoolExecutor(1) as pool, answering(200, b'{"instance_id": "mine"}') as server:
         with place.starting(timeout_s=1):
             waiter = pool.submit(start)
