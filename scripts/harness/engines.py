@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,7 +59,8 @@ class Embedded:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock
-        self.app = App(clock=clock, access_key_id=None)  # tests tell their clients apart by it
+        self._lock = threading.Lock()
+        self.app = self._new_app()
         self._stack = contextlib.ExitStack()
         self.engine: EmbeddedEngine = self._stack.enter_context(serve(app=self.app))
 
@@ -74,21 +76,26 @@ class Embedded:
 
     def restart_empty(self) -> None:
         full = self.app
-        self._restart(App(clock=self._clock, access_key_id=None))
+        self._restart(self._new_app())
         full.close()
 
     def drop(self, prefix: str) -> None:
         """Forget all partitions whose names begin so: for a query moto sorts every item that there is."""
-        with self.app._lock:
-            self.app._backend._ranges.forget()
-            for region in dynamodb_backends[self.app._backend._account].values():
-                for table in region.tables.values():
-                    for key in [key for key in table.items if str(key.value).startswith(prefix)]:
+        with self._lock:
+            # Of every engine of this process: the others have no such partitions.
+            for region in [region for account in list(dynamodb_backends.values()) for region in list(account.values())]:
+                for table in list(region.tables.values()):
+                    for key in [key for key in list(table.items) if str(key.value).startswith(prefix)]:
                         del table.items[key]
+        self.app.sweep(now_s=0)  # nothing has expired by then; but what it remembers of its tables' order is forgotten
 
     def close(self) -> None:
         self._stack.close()
         self.app.close()
+
+    def _new_app(self) -> App:
+        # Tests tell their clients apart by their keys.
+        return App(clock=self._clock, access_key_id=None, lock=self._lock)
 
     def _restart(self, app: App) -> None:
         port = int(self.endpoint_url.rpartition(":")[2])

@@ -134,6 +134,10 @@ class World:
 
     # Between actors and the loop.
 
+    def forget(self, actor: Actor) -> None:
+        """An actor has ended."""
+        self._actors.remove(actor)
+
     def lend(self) -> _Hand:
         """A thread from the pool."""
         hand = _pool.pop() if _pool else _Hand()
@@ -153,7 +157,7 @@ class World:
 
     def ended(self, actor: Actor, hand: _Hand) -> None:
         """An actor has done its job: its thread is free."""
-        self._actors.remove(actor)
+        self.forget(actor)
         _pool.append(hand)
 
 
@@ -232,7 +236,7 @@ class Actor:
         if self.hand is None:
             if error is not None:
                 self.alive = False  # killed before it began
-                self._world._actors.remove(self)
+                self._world.forget(self)
                 return
             self.hand = self._world.lend()
             self.hand.actor = self
