@@ -8,17 +8,40 @@ from typing import Any
 from benchmarks.contenders import Setting
 from ddb_lease import AcquireTimeout, Lease, LeaseBucket
 from ddb_lease.events import Event, Renewed
-from scripts.harness.inside import core_of
+
+
+class Noting:
+    """A session that keeps the clients that are made of it."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.clients: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def client(self, *given: Any, **named: Any) -> Any:
+        made = self._session.client(*given, **named)
+        self.clients.append(made)
+        return made
 
 
 class Ours:
+    """A bucket.
+
+    Attributes:
+        clients: Clients whose requests skip botocore's work unless somebody listens to their events.
+    """
+
     def __init__(self, setting: Setting, session: Any) -> None:
+        noting = Noting(session)
+        self.clients = noting.clients
         self.bucket = LeaseBucket(
             setting.bucket,
             max_tokens=setting.tokens,
             lease_seconds=setting.lease_seconds,
             table=setting.table,
-            session=session,
+            session=noting,
             endpoint_url=setting.endpoint_url,
             on_event=self._note if setting.watched else None,
         )
@@ -28,11 +51,6 @@ class Ours:
     def _note(self, event: Event) -> None:
         if isinstance(event, Renewed):
             self.renewed.append(event.late_seconds)
-
-    @property
-    def clients(self) -> list[Any]:
-        """Clients whose requests skip botocore's work unless somebody listens to their events."""
-        return [core_of(self.bucket)._store._client]
 
     def acquire(self, timeout: float) -> Lease | None:
         try:
