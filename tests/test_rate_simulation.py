@@ -1,6 +1,7 @@
 """The simulator of rates: its schedules, that it notices faults, and some hundred schedules of the shipped code."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -8,8 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether
 from ddb_lease._state.spares import Spares
-from ddb_lease.dynamodb.rates import expressions as rate_expressions
+from ddb_lease.dynamodb import expressions
+from ddb_lease.dynamodb.rates.expressions import rate_call_for
 from scripts.harness.network import Fate
 from tests.simulation.exploring import Tally, explore_on_all_cores
 from tests.simulation.rates import finale
@@ -128,34 +131,37 @@ def test_a_permit_that_is_dealt_twice_is_noticed_shrunk_and_told(monkeypatch):
 
 
 WEAKER = {
-    "a charge that is counted again": ("_not_charged_yet", {"R1"}),
-    "a charge beyond the burst": ("_within_reach", {"R3", "R7"}),
-    "a charge under an older policy": ("_same_policy", {"R8", "R3"}),
-    "a charge of a key that is blocked": ("_not_blocked", {"R7"}),
-    "a charge that takes a key for idle": ("_paid_for", {"R3"}),
-    "a charge on the end of what is held": ("_room_beside_held", {"R3"}),
+    "a charge that is counted again": (r"\(attribute_not_exists\(#lane\) OR #lane <> :attempt\)", {"R1"}),
+    "a charge beyond the burst": (r"#r\d <= :x\d", {"R3", "R7"}),
+    "a charge under an older policy": (r"#rev = :rev", {"R8", "R3"}),
+    "a charge of a key that is blocked": (
+        r"\(attribute_not_exists\(#blocked_until\) OR #blocked_until <= :due\)",
+        {"R7"},
+    ),
+    "a charge that takes a key for idle": (r"\(attribute_not_exists\(#t\d\) OR #t\d < :due\)", {"R3"}),
+    "a charge on the end of what is held": (r"\(attribute_not_exists\(#h\d\) OR #h\d <= :m\d\)", {"R3"}),
 }
+"""The clauses of a charge's condition that are missing, and the laws that are broken without them."""
 
 
 @pytest.mark.parametrize("what", WEAKER)
 def test_a_missing_condition_is_noticed(monkeypatch, what):
-    name, laws = WEAKER[what]
-    clause = getattr(rate_expressions, name)
-    whole = rate_expressions._charge
+    clause, laws = WEAKER[what]
+    weakened = []
 
     def weaker(request, address):
-        call = whole(request, address)
-        for i in range(10):
-            part = clause.format(i=i)
-            # The clause and its placeholders stay; only it never fails.
-            always = f"({part} OR attribute_exists(#schema) OR attribute_not_exists(#schema))"
-            call["ConditionExpression"] = call["ConditionExpression"].replace(part, always)
-            if part == clause:
-                break
-        return call
+        operation, call = rate_call_for(request, address)
+        if isinstance(request, (Charge, ChargeTogether)):
+            for update in [part["Update"] for part in call.get("TransactItems", ())] or [call]:
+                # The clause and its placeholders stay; only it never fails.
+                always = r"(\g<0> OR attribute_exists(#schema) OR attribute_not_exists(#schema))"
+                update["ConditionExpression"], found = re.subn(clause, always, update["ConditionExpression"])
+                weakened.append(found)
+        return operation, call
 
-    monkeypatch.setattr(rate_expressions, "_charge", weaker)
+    monkeypatch.setattr(expressions, "rate_call_for", weaker)
     first_failure(laws)
+    assert any(weakened)
 
 
 # The ledger, law by law.
@@ -279,9 +285,9 @@ def test_a_permit_that_nobody_was_charged_for_is_seen(performance):
 
 def test_a_permit_that_is_used_before_it_is_due_is_seen(performance):
     process, _ = underway(performance)
-    ((*_, dues),) = [(key, dues) for key, dues in performance.oracle._permits.items()]
+    ((*_, dues),) = [(key, dues) for key, dues in performance.oracle.permits.items()]
     assert dues[-1] > process.told_ns(), "one is booked"
-    performance.oracle._taken.clear()
+    performance.oracle.taken.clear()
     performance.oracle.used(process, "", {SINGLE: len(dues) - 1})
     with pytest.raises(Violation, match="R2"):
         performance.oracle.used(process, "", {SINGLE: 1})
@@ -289,8 +295,8 @@ def test_a_permit_that_is_used_before_it_is_due_is_seen(performance):
 
 def test_what_was_due_stays_due_though_the_clock_steps_down(performance):
     process, _ = underway(performance)
-    (dues,) = performance.oracle._permits.values()
-    performance.oracle._taken.clear()
+    (dues,) = performance.oracle.permits.values()
+    performance.oracle.taken.clear()
     process.told_ns = lambda: dues[-1]
     performance.oracle.used(process, "", {SINGLE: len(dues) - 1})
     process.told_ns = lambda: dues[0] - 1
@@ -298,9 +304,9 @@ def test_what_was_due_stays_due_though_the_clock_steps_down(performance):
 
 
 def test_what_is_given_back_makes_reservations_due_earlier_too(performance):
-    performance.oracle._held_permits["p1", "", SINGLE] = [100, 200]
-    performance.oracle._due_earlier("", SINGLE, 30)
-    assert performance.oracle._held_permits["p1", "", SINGLE] == [70, 170]
+    performance.oracle.held_permits["p1", "", SINGLE] = [100, 200]
+    performance.oracle.due_earlier("", SINGLE, 30)
+    assert performance.oracle.held_permits["p1", "", SINGLE] == [70, 170]
 
 
 def test_sums_that_do_not_fit_are_seen(performance):
@@ -362,7 +368,7 @@ def test_the_finale_waits_for_transactions_that_are_stuck(performance):
     stuck = {"TransactItems": [{"Update": update | named}], "ClientRequestToken": "t"}
     performance.service.stick(stuck, now=performance.world.now + 3_600, date=None, commits=False)
     until = performance.service.stuck_until
-    finale._calls_end(performance)
+    finale.calls_end(performance)
     assert performance.world.now > until > performance.world.now - 1
 
 

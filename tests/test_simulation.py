@@ -19,6 +19,7 @@ from ddb_lease._protocol.lease_state import Belief
 from ddb_lease._protocol.records import Grant
 from ddb_lease._state.offset import AGREEING, WINDOW
 from ddb_lease.dynamodb import expressions
+from ddb_lease.dynamodb.placeholders import all_of
 from scripts.harness.dates import Dates
 from scripts.harness.inside import held_of
 from scripts.harness.network import Fate
@@ -162,32 +163,26 @@ def test_a_fate_of_a_transaction_spoils_no_other_request_in_its_place():
 
 
 WEAKER = {
-    "a claim of what is leased": ("CLAIM", expressions._free_or_expired, {"S1", "S2", "S5"}),
-    "a claim whose fence does not rise": ("CLAIM", expressions._fence_rises, {"S3", "S5"}),
-    "a claim of a retired slot": ("CLAIM", expressions._in_circulation, {"N", "S1"}),
-    "a renewal of another's lease": ("RENEW", expressions._still_mine, {"S5"}),
-    "a renewal that shortens": ("RENEW", expressions._never_shorter, {"S6"}),
-    "a release of another's lease": ("RELEASE", expressions._still_mine, {"S5"}),
-    "an adoption of another's lease": ("ADOPT", expressions._still_mine, {"S2", "S5"}),
-    "a mint of what exists": ("MINT_SLOT", expressions.DOES_NOT_EXIST, {"S1", "S2", "S3", "S5", "L2"}),
+    "a claim of what is leased": ("CLAIM", "#lease_id", {"S1", "S2", "S5"}),
+    "a claim whose fence does not rise": ("CLAIM", "#fence", {"S3", "S5"}),
+    "a claim of a retired slot": ("CLAIM", "#retired", {"N", "S1"}),
+    "a renewal of another's lease": ("RENEW", "#lease_id", {"S5"}),
+    "a renewal that shortens": ("RENEW", "#expires_at", {"S6"}),
+    "a release of another's lease": ("RELEASE", "#lease_id", {"S5"}),
+    "an adoption of another's lease": ("ADOPT", "#lease_id", {"S2", "S5"}),
+    "a mint of what exists": ("MINT_SLOT", "#pk", {"S1", "S2", "S3", "S5", "L2"}),
 }
+"""A condition, the attribute that the missing half of it is about, and the laws that are broken without it."""
 
 
 @pytest.mark.parametrize("what", WEAKER)
 def test_a_missing_condition_is_noticed(monkeypatch, what):
-    name, clause, laws = WEAKER[what]
-    # The clause and its placeholders stay; only it never fails.
-    always = f"({clause} OR attribute_exists(#pk) OR attribute_not_exists(#pk))"
-    text = getattr(expressions, name)
-    assert text.count(clause) == 1
-    monkeypatch.setattr(expressions, name, text.replace(clause, always))
-    names = f"_{name}_NAMES"
-    if hasattr(expressions, names):
-        monkeypatch.setattr(expressions, names, getattr(expressions, names) | {"#pk": "pk"})
-    if name == "RENEW":
-        monkeypatch.setattr(expressions, "_HAND_OVER_NAMES", expressions._HAND_OVER_NAMES | {"#pk": "pk"})
-    if name == "RELEASE":
-        monkeypatch.setattr(expressions, "_DROP_NAMES", expressions._DROP_NAMES | {"#pk": "pk"})
+    name, attribute, laws = WEAKER[what]
+    halves = getattr(expressions, name).split(" AND ")
+    (clause,) = (half for half in halves if attribute in half)
+    # The clause and its placeholders stay, and no other comes to them; only it never fails.
+    always = f"({clause} OR attribute_exists({attribute}) OR attribute_not_exists({attribute}))"
+    monkeypatch.setattr(expressions, name, all_of(*(always if half == clause else half for half in halves)))
     first_failure(laws)
 
 
@@ -238,7 +233,7 @@ def wrong(performance, key, **attributes):
 
 def underway(performance, at=1.0):
     performance.world.at(performance.world.now, lambda: None)
-    process = performance._start("p1", 0)
+    process = performance.start("p1", 0)
     performance.work(process, performance.schedule.jobs[0][0])
     performance.world.run(performance.world.now + at)
     (held,) = process.held
@@ -301,16 +296,16 @@ def test_the_witness_sees_a_lease_that_comes_back(performance):
 
 
 @pytest.mark.parametrize("what", ["robbed", "revoked"])
-def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
+def test_the_witness_sees_a_holder_that_does_not_find_out(performance, monkeypatch, what):
     held, slot = underway(performance)
     if what == "robbed":
-        performance._delete(slot[1])
+        performance.delete(slot[1])
     else:
-        assert performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
+        assert performance.revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
     performance.oracle.after_each()
     assert held.believes(), "it cannot know yet"
-    performance.world.now += held_of(held.lease)._seconds + 0.1
-    held_of(held.lease).belief._planned += 100.0
+    performance.world.now += held_of(held.lease).seconds + 0.1
+    monkeypatch.setattr(Belief, "holds", lambda self, now: True)
     performance.oracle.stirred = True
     with pytest.raises(Violation, match="S2.*still believes"):
         performance.oracle.after_each()
@@ -320,10 +315,10 @@ def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
 def test_a_holder_finds_out_that_its_lease_was_ended(performance, what):
     held, slot = underway(performance, at=0.1)
     if what == "robbed":
-        performance._delete(slot[1])
+        performance.delete(slot[1])
     else:
-        performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
-    performance.world.run(performance.world.now + held_of(held.lease)._seconds / 2)
+        performance.revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
+    performance.world.run(performance.world.now + held_of(held.lease).seconds / 2)
     assert not held.believes()
     assert held.lease.lost is (LossReason.GONE if what == "robbed" else LossReason.REVOKED)
 
@@ -338,12 +333,12 @@ def test_what_arrives_after_the_end_is_waited_for():
 
 def test_to_be_rejected_a_request_of_ones_own_must_have_been():
     made = Performance(quiet_schedule(), watch=False)
-    process = made._start("p1", 0)
+    process = made.start("p1", 0)
     with pytest.raises(StoreRejected):
-        made._excuse(StoreRejected("denied"), process, 0)
+        made.excuse(StoreRejected("denied"), process, 0)
     process.requests = 1
     made.network.fates["p1", 1] = Fate("refused", instead="denied", refuse=True)
-    made._excuse(StoreRejected("denied"), process, 0)
+    made.excuse(StoreRejected("denied"), process, 0)
     made.world.close()
 
 
@@ -357,9 +352,9 @@ def test_an_expiry_far_ahead_is_seen_and_further_ahead_where_its_writer_was_misl
     wrong(performance, slot, owner={"S": owner}, expires_at={"N": str(far)}, ttl=LATER["ttl"])
     if seen:
         with pytest.raises(Violation, match="L1"):
-            performance._rest_ms()
+            performance.rest_ms()
     else:
-        assert performance._rest_ms() == pytest.approx(1000 * ahead, abs=1)
+        assert performance.rest_ms() == pytest.approx(1000 * ahead, abs=1)
 
 
 def test_ttl_deletes_slots_while_they_are_wanted():
@@ -372,20 +367,15 @@ def test_ttl_deletes_slots_while_they_are_wanted():
 
 
 def test_a_slot_that_never_comes_back_is_seen(monkeypatch):
-    monkeypatch.setattr(expressions, "CLAIM", expressions.CLAIM.replace(" OR #expires_at < :expired_before", ""))
-    monkeypatch.setattr(expressions, "_CLAIM_NAMES", expressions.names_in(expressions.CLAIM))
-    whole = expressions._claim
-    monkeypatch.setattr(expressions, "_claim", lambda request, place: _only(whole(request, place), {":fence"}))
+    expired = "#expires_at < :expired_before"
+    assert expired in expressions.CLAIM
+    never = f"({expired} AND attribute_not_exists(#expires_at))"  # with the same placeholders
+    monkeypatch.setattr(expressions, "CLAIM", expressions.CLAIM.replace(expired, never))
     job = Job(pause=0.0, patient=True, timeout=5.0, hold=0.0, ending="leave")
     crash = Deed(at=1.0, what="crash", process=0, size=0.9)
     record = play(quiet_schedule(max_tokens=1, jobs=(((job,),),), deeds=(crash,)))
     assert record.failure is not None
     assert record.failure.law == "L1"
-
-
-def _only(call, values):
-    kept = {key: value for key, value in call["ExpressionAttributeValues"].items() if key in values}
-    return {**call, "ExpressionAttributeValues": kept}
 
 
 # What it plays.

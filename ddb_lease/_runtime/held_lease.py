@@ -57,6 +57,7 @@ class HeldLease:
         fence: The fencing token.
         owner: Who acquired it.
         data: What was attached to it.
+        seconds: Its length: what a renewal adds.
         waited: Seconds from the call of `acquire` until it was had.
         renewed: Whether the heartbeat renews it.
         belief: Its state; changed under the lease's lock only.
@@ -92,7 +93,7 @@ class HeldLease:
         self._context = context
         state = context.state
         self.now = self._steady = context.runtime.clock.steady
-        self._seconds = seconds = grant.lease_ms / 1000
+        self.seconds = seconds = grant.lease_ms / 1000
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
         margin = grant.margin if not grant.hold_ms else state.timing.margin_for(seconds)
         self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by, margin=margin)
@@ -114,7 +115,7 @@ class HeldLease:
     @property
     def grace(self) -> float:
         """Seconds between the deadline and the earliest moment at which another can hold the slot."""
-        return self._context.state.timing.grace_for(self._seconds)
+        return self._context.state.timing.grace_for(self.seconds)
 
     @property
     def held(self) -> bool:

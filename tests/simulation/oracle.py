@@ -164,7 +164,7 @@ class Oracle:
     def _found_out(self, held: Held, process: Process) -> None:
         lease = held.lease
         since = min(self.robbed.get(lease.id, math.inf), self.revoked.get(lease.id, math.inf))
-        longest = max(held_of(lease)._seconds, held.at_least)
+        longest = max(held_of(lease).seconds, held.at_least)
         if self.world.now <= since + longest or process.frozen or (held.blind and not self._told(process)):
             return
         raise Violation(

@@ -140,7 +140,7 @@ class Performance:
             answered=self._answered,
         )
         self.cast: list[Process] = []
-        self._renewers: list[Renewer] = []
+        self._renewers: set[Renewer] = set()
         self._broken: Violation | None = None
         self._generation = 0
         self._working = 0
@@ -180,7 +180,7 @@ class Performance:
         """Set up the table, and start every process with its threads."""
         self._set_up()
         for number, threads in enumerate(self.schedule.jobs):
-            self.cast.append(self._start(f"p{number + 1}", number))
+            self.cast.append(self.start(f"p{number + 1}", number))
             for jobs in threads:
                 self.work(self.cast[number], jobs)
 
@@ -200,7 +200,8 @@ class Performance:
             self.service.items[COUNTER] = {"pk": {"S": BUCKET}, "sk": {"S": "counter"}, **numbers, **order}
         self.oracle.begin()
 
-    def _start(self, name: str, number: int) -> Process:
+    def start(self, name: str, number: int) -> Process:
+        """Start a process, which does nothing yet: it wishes what the schedule says for the process of this number."""
         schedule = self.schedule
         rates, walls = schedule.rates, schedule.walls
         max_tokens, lease_seconds = self._wish(number)
@@ -216,7 +217,6 @@ class Performance:
             order=None if schedule.order == "any" else schedule.order,
         )
         self.oracle.processes.append(process)
-        self._renewers.append(core_of(process.bucket)._renewer)
         return process
 
     def _wish(self, number: int) -> tuple[int, float]:
@@ -256,7 +256,7 @@ class Performance:
                 process.wait(job.hold / 2)
             self._end(process, lease, job.ending)
         except (*EXPECTED, StoreRejected) as error:
-            self._excuse(error, process, sent)
+            self.excuse(error, process, sent)
         if job.ending != "leave" and not held.believes() and held in process.held:
             process.held.remove(held)
 
@@ -291,7 +291,7 @@ class Performance:
 
     def _hand_over(self, process: Process, lease: Lease) -> None:
         """Hand it over; then one or two others adopt it, now or as it expires. Which of them gets it is theirs to find."""
-        length = held_of(lease)._seconds
+        length = held_of(lease).seconds
         if held_of(lease).end.release.keeps_closed:  # refused
             with contextlib.suppress(ConfigurationError):
                 lease.hand_over(within=length)
@@ -326,7 +326,7 @@ class Performance:
                 if held in process.held:
                     process.held.remove(held)
         except (*EXPECTED, StoreRejected) as error:
-            self._excuse(error, process, sent)
+            self.excuse(error, process, sent)
         except ConfigurationError as error:
             if not core_of(process.bucket).state.closed and "margin" not in str(error):
                 raise
@@ -356,7 +356,7 @@ class Performance:
             else:
                 lease = process.bucket.try_acquire(count=job.count, data=data, on_lost=on_lost, hold_at_least=at_least)
         except (*EXPECTED, StoreRejected) as error:
-            self._excuse(error, process, sent)
+            self.excuse(error, process, sent)
             return None
         except ConfigurationError as error:
             fewer = job.count > 1 and job.count > self._tokens_seen_by(process)
@@ -376,6 +376,7 @@ class Performance:
         # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
         held.blind = self._first_sent.get(lease.id, 0) <= process.sent_when_thawed
         process.held.append(held)
+        self._renewers.add(held_of(lease).group)
         self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
         self.oracle.granted()
         if at_least:
@@ -386,7 +387,7 @@ class Performance:
         counter = core_of(process.bucket).state.hints.counter
         return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
-    def _excuse(self, error: Exception, process: Process, sent: int) -> None:
+    def excuse(self, error: Exception, process: Process, sent: int) -> None:
         """An error that a user must expect; a rejection only if one of the process's own requests was rejected."""
         since = range(sent + 1, process.requests + 1)
         fates = [self.network.fates.get((process.name, ordinal)) for ordinal in since]
@@ -403,7 +404,7 @@ class Performance:
         try:
             lease.renew()
         except (*EXPECTED, StoreRejected) as error:
-            self._excuse(error, process, sent)
+            self.excuse(error, process, sent)
 
     def _callback(self, process: Process, calls: list[float], *, acts: bool) -> Callable[[Lease], None]:
         def on_lost(lease: Lease) -> None:
@@ -431,7 +432,7 @@ class Performance:
                 self.oracle.granted()
                 another.release()
         except (*EXPECTED, StoreRejected) as error:
-            self._excuse(error, process, sent)
+            self.excuse(error, process, sent)
         except ConfigurationError:
             if not core_of(process.bucket).state.closed:
                 raise
@@ -452,12 +453,12 @@ class Performance:
                 if ended and untold and ours:
                     self._broken = Violation("S2", f"{lease.id} was released by its id, and its holder was not told")
             except (*EXPECTED, StoreRejected) as error:
-                self._excuse(error, process, sent)
+                self.excuse(error, process, sent)
             except KeyboardInterrupt:
                 self._note(process.name, "is interrupted")
 
         process.act("clerk", release)
-        process.wait(self._chance.choice((0.0, 0.01, 0.5)) * held_of(lease)._seconds)
+        process.wait(self._chance.choice((0.0, 0.01, 0.5)) * held_of(lease).seconds)
         lease.check()
         gone_on.append(True)
 
@@ -536,11 +537,11 @@ class Performance:
             case "edit minted":
                 self._edit_minted(int(deed.size * 8) - 3)
             case "delete slot":
-                self._delete(f"slot#{int(deed.size * self.schedule.max_tokens):05d}")
+                self.delete(f"slot#{int(deed.size * self.schedule.max_tokens):05d}")
             case "delete counter":
-                self._delete("counter")
+                self.delete("counter")
             case "revoke":
-                return self._revoke(deed)
+                return self.revoke(deed)
             case _:
                 raise AssertionError(deed.what)
         return None
@@ -554,7 +555,7 @@ class Performance:
                 return True
         return False
 
-    def _revoke(self, deed: Deed) -> bool:
+    def revoke(self, deed: Deed) -> bool:
         """Commit a revocation: the mark, on a slot that carries the lease meant."""
         leased = [key for key, item in self.service.items.items() if "lease_id" in item and "revoked" not in item]
         if not leased:
@@ -579,7 +580,7 @@ class Performance:
         def again() -> None:
             if self._closing:
                 return
-            self.cast[number] = self._start(name, number)
+            self.cast[number] = self.start(name, number)
             for jobs in self.schedule.jobs[number]:
                 self.work(self.cast[number], jobs[-1:])
 
@@ -594,13 +595,13 @@ class Performance:
         if not parent.alive or parent.frozen:
             return
         self._generation += 1
-        child = self._start(f"p{number + 1}.{self._generation}", number)
+        child = self.start(f"p{number + 1}.{self._generation}", number)
         for held in parent.held:
             # A fork copies the lease, and the child must not take it for its own.
             core = core_of(child.bucket)
-            copy = core.new_lease(_grant_of(held.lease))
-            core.leases[copy.id] = copy
-            core._made.add(copy)
+            pending = core.begin_acquire(0.0, None, count=1, patient=False, wake=lambda: None)
+            copy = core.hold(pending, _grant_of(held.lease), renewed=False)  # its heartbeat does not run yet
+            copy.renewed = True
             child.held.append(Held(Lease(copy), child))
         core_of(child.bucket).after_fork_in_child()
         if any(held.believes() for held in child.held):
@@ -637,7 +638,9 @@ class Performance:
         def work(operator: Process) -> object:
             try:
                 core = core_of(operator.bucket)
-                return core.run(core._changing_settings(resize(core.state, max_tokens=wanted, step=step)))
+                done = core.run(resize(core.state, max_tokens=wanted, step=step))
+                core.state.settings_changed()
+                return done
             except Overtaken as error:
                 if self._resizers == 1 and "counter" not in self.oracle.by_hand:
                     raise Violation("L3", f"nobody else resizes: {error}") from error
@@ -649,7 +652,7 @@ class Performance:
     def _operate(self, deed: Deed, what: str, work: Callable[[Process], object]) -> None:
         """An operator, on a machine of their own, does something to the bucket; one in three crashes midway."""
         self._generation += 1
-        operator = self._start(f"op{self._generation}", deed.process)
+        operator = self.start(f"op{self._generation}", deed.process)
         self._operators.add(operator.name)
         self._note(operator.name, what)
 
@@ -661,7 +664,7 @@ class Performance:
             except UnknownBucket as error:
                 self._note(operator.name, f"{error}")
             except (*EXPECTED, StoreRejected) as error:
-                self._excuse(error, operator, sent)
+                self.excuse(error, operator, sent)
             finally:
                 self._working -= 1
                 self._rested_at = self.world.now
@@ -680,7 +683,8 @@ class Performance:
         self.service.edit(COUNTER, self.world.now, {**item, "minted": {"N": str(minted)}})
         self.oracle.editing = False
 
-    def _delete(self, sort: str) -> None:
+    def delete(self, sort: str) -> None:
+        """Somebody deletes an item by hand."""
         self._note("somebody", f"deletes {sort}")
         self.oracle.editing = True
         self.service.edit((BUCKET, sort), self.world.now, None)
@@ -702,7 +706,7 @@ class Performance:
         for number in range(len(self.cast)):
             if not self.cast[number].alive:
                 self._generation += 1
-                self.cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
+                self.cast[number] = self.start(f"p{number + 1}.{self._generation}", number)
             for jobs in self.schedule.jobs[number]:
                 self.work(self.cast[number], jobs)
         self.world.run(self.world.now + 2.0 * self.schedule.lease_seconds, stop=self._idle)
@@ -737,9 +741,9 @@ class Performance:
             self._sweep()
         # No process is left to watch the leases of the dead expire.
         self.world.run(self.world.now + 50 * schedule.latency)
-        self.world.run(self.world.now + max(0.0, self._rest_ms()) / 1000)
+        self.world.run(self.world.now + max(0.0, self.rest_ms()) / 1000)
         began, patience = self.world.now, self._patience()
-        last = self._start(name, 0)
+        last = self.start(name, 0)
         leases: list[Lease] = []
         tokens = self._tokens()
 
@@ -788,7 +792,7 @@ class Performance:
         counter = self.service.items.get(COUNTER)
         return int(counter["max_tokens"]["N"]) if counter else self._wish(0)[0]
 
-    def _rest_ms(self) -> float:
+    def rest_ms(self) -> float:
         """How long the longest lease in the table still lasts."""
         now_ms = self.world.now * 1000
         rest = max(
@@ -822,7 +826,7 @@ class Performance:
 
     def _patience(self) -> float:
         # A claim may be in flight; then 2 s until it has certainly expired, a poll, and the requests' own time.
-        rest = max(self._rest_ms() / 1000, self.schedule.lease_seconds)
+        rest = max(self.rest_ms() / 1000, self.schedule.lease_seconds)
         return rest + 2.0 + 2.5 + self._round() + 100 * self.schedule.latency + self._tickets_of_the_dead()
 
     def _tickets_of_the_dead(self) -> float:
@@ -842,7 +846,7 @@ class Performance:
     def _full(self, last: Process, leases: list[Lease]) -> None:
         """No more than all tokens can be acquired; a waiter for more writes nothing, and gets the first release."""
         seen: list[object] = []
-        waiter = self._start(f"waiter after {last.name}", 1)
+        waiter = self.start(f"waiter after {last.name}", 1)
         waited_from = self.world.now
 
         def wait() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scripts.harness.inside import core_of
 from scripts.harness.simulated_limiter import LimiterProcess
 from tests.simulation.rates.ledger import NS, Rule, Violation
-from tests.simulation.rates.oracle import HELD, POLICY, REACH, _holds, _number, _rules
+from tests.simulation.rates.oracle import HELD, POLICY, REACH, holds_of, number_of, rules_of
 
 if TYPE_CHECKING:
     from tests.simulation.rates.performance import Performance
@@ -24,7 +24,7 @@ WAVES = 3
 
 def play(performance: Performance) -> None:
     """L1 and L2; and what must hold of all that was."""
-    _calls_end(performance)
+    calls_end(performance)
     oracle, schedule = performance.oracle, performance.schedule
     oracle.check()
     oracle.check_each_alone()
@@ -50,7 +50,8 @@ def play(performance: Performance) -> None:
     oracle.check()
 
 
-def _calls_end(performance: Performance) -> None:
+def calls_end(performance: Performance) -> None:
+    """Faults are off: every call ends, and every transaction that is stuck."""
     performance.closing = True
     performance.network.odds = performance.network.lies = 0.0
     performance.network.front_ends = performance.network.front_ends[:1]
@@ -97,7 +98,7 @@ def _whole_rate(performance: Performance, name: str) -> None:
 def _sweep(performance: Performance, name: str) -> None:
     """Holds of the dead are swept by whoever charges the key after their time, each with a charge at most."""
     world, service = performance.world, performance.service
-    holds = {key[1]: _holds(item) for key, item in service.items.items() if _holds(item)}
+    holds = {key[1]: holds_of(item) for key, item in service.items.items() if holds_of(item)}
     if not holds or POLICY not in service.items:
         return  # without a policy, nobody has anything to charge by
     last = max(hold["until"] for each in holds.values() for hold in each.values())
@@ -117,14 +118,14 @@ def _sweep(performance: Performance, name: str) -> None:
 
     sweeper.act("thread", charge)
     world.run(world.now + 1_000.0, stop=lambda: bool(done))
-    left = [key for key, item in service.items.items() if _holds(item)]
+    left = [key for key, item in service.items.items() if holds_of(item)]
     if left or not done:
         raise Violation("R9", f"holds of {', '.join(sort for _, sort in left)} are past their time, and never swept")
 
 
 def _have_all(performance: Performance, last: LimiterProcess, key: str, rules: dict[str, Rule]) -> None:
     latency = performance.schedule.latency
-    policy = _rules(performance.service.items[POLICY]["limits"])
+    policy = rules_of(performance.service.items[POLICY]["limits"])
     for limit, rule in rules.items():
         # One call cannot ask for more, whatever the key's override.
         most = min(core_of(last.limiter).state.limits[limit].burst, policy[limit].burst)
@@ -151,13 +152,13 @@ def _pay(performance: Performance) -> None:
     for key, rules in _limits_in_use(performance).items():
         item = next(item for at, item in performance.service.items.items() if at[1] == f"rate#{key}")
         for limit, rule in rules.items():
-            reach = _number(item, REACH + limit) or 0
+            reach = number_of(item, REACH + limit) or 0
             # What is held comes on top, and so does a debt: each reservation may use half as much again.
             longest = (rule.horizon + rule.tolerance) * (20 if oracle.ledgers[key, limit].holds else 1) + oracle.ahead
             if reach > world.now * NS + longest and performance.oracle.ledgers[key, limit].rule == rule:
                 raise Violation("L2", f"{limit} of {key!r} is closed for {reach / NS - world.now:.1f} s")
             until = max(until, reach / NS)
-        until = max(until, (_number(item, "blocked_until") or 0) / NS)
+        until = max(until, (number_of(item, "blocked_until") or 0) / NS)
     world.run(until + 1.0)
 
 
@@ -166,10 +167,10 @@ def _limits_in_use(performance: Performance) -> dict[str, dict[str, Rule]]:
     items = performance.service.items
     if POLICY not in items:
         return {}
-    policy, found = _rules(items[POLICY]["limits"]), {}
+    policy, found = rules_of(items[POLICY]["limits"]), {}
     for (_, sort), item in sorted(items.items()):
         if sort.startswith("rate#"):
-            override = _rules(item["override"]) if "override" in item else {}
+            override = rules_of(item["override"]) if "override" in item else {}
             found[sort.removeprefix("rate#")] = {
                 name: override.get(name, rule) for name, rule in policy.items() if HELD + name in item
             }

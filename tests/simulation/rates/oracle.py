@@ -65,6 +65,9 @@ class Oracle:
         policies: By revision, the rules of each policy that was stored; of several, if one was deleted and made anew by
             a clock that was behind.
         late_at: When a request of a process that is dead was last carried out.
+        permits: By process, key and limit, when each permit that was charged for it is due.
+        taken: Likewise, how many of them were used.
+        held_permits: As `permits`, of those that are reserved.
     """
 
     world: World
@@ -82,12 +85,12 @@ class Oracle:
     settlements: int = 0
     sweeps: int = 0
     uses: dict[tuple[str, str], list[Use]] = field(default_factory=lambda: defaultdict(list))
-    _permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
-    _taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
     _told_most: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _committed: set[tuple[str, str]] = field(default_factory=set)
     _charged_at: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _held_permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    held_permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     _held_taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
     _held_uses: dict[tuple[str, str], list[Use]] = field(default_factory=lambda: defaultdict(list))
 
@@ -119,7 +122,7 @@ class Oracle:
         told = process.told_ns()
         assert told is not None, "permits without the time"
         for name, count in permits.items():
-            _take(process, key, name, count, self._permits, self._taken, self._latest(process, told))
+            _take(process, key, name, count, self.permits, self.taken, self._latest(process, told))
             self.uses[key, name].append(self._use(process, told, count))
 
     def reserved(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
@@ -128,7 +131,7 @@ class Oracle:
         told = process.told_ns()
         assert told is not None, "permits without the time"
         for name, count in permits.items():
-            _take(process, key, name, count, self._held_permits, self._held_taken, self._latest(process, told))
+            _take(process, key, name, count, self.held_permits, self._held_taken, self._latest(process, told))
 
     def used_of_held(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
         """A user uses some of the permits that it holds, at this instant."""
@@ -227,7 +230,7 @@ class Oracle:
         if change.before is not None and rev <= int(change.before["rev"]["N"]):
             raise Violation("R8", f"the policy's rev did not rise to {rev}")
         self.steered = self.steered or bool(self.policies)
-        self.policies.setdefault(rev, []).insert(0, _rules(change.after["limits"]))
+        self.policies.setdefault(rev, []).insert(0, rules_of(change.after["limits"]))
         self.changed_at = self.world.now
 
     def follows(self, process: LimiterProcess, arguments: Arguments, *, excused: bool) -> None:
@@ -262,12 +265,12 @@ class Oracle:
         for of, name in self.ledgers:
             if of != key:
                 continue
-            left = _number(before or {}, REACH + name)
+            left = number_of(before or {}, REACH + name)
             if self.editing:
                 self._forgiven(key, name)
             elif left is not None and left > self.world.now * NS:
                 raise Violation("R3", f"TTL deleted {key!r}, of which {name} is not paid for yet")
-        if not self.editing and any(hold["until"] > self.world.now * NS for hold in _holds(before or {}).values()):
+        if not self.editing and any(hold["until"] > self.world.now * NS for hold in holds_of(before or {}).values()):
             raise Violation("R9", f"TTL deleted {key!r}, of which permits are held")
 
     editing: bool = False
@@ -276,7 +279,7 @@ class Oracle:
 
     def _steered(self, key: str, before: Item, after: Item) -> None:
         for (of, name), ledger in self.ledgers.items():
-            was, now = _number(before, TAT + name), _number(after, TAT + name)
+            was, now = number_of(before, TAT + name), number_of(after, TAT + name)
             if of == key and was is not None and now is None:
                 self._forgiven(key, name)
             elif of == key and was is not None and now is not None and now < was:
@@ -285,7 +288,7 @@ class Oracle:
     def _forgiven(self, key: str, name: str) -> None:
         """All is forgiven: what is booked may be used at once, as it comes on top."""
         self.ledgers[key, name].forgiven()
-        for (_, of, limit), dues in self._permits.items():
+        for (_, of, limit), dues in self.permits.items():
             if (of, limit) == (key, name):
                 dues[:] = [0] * len(dues)
 
@@ -294,7 +297,7 @@ class Oracle:
         attempt, now = values[":attempt"]["S"], int(values[":due"]["N"])
         if before is not None and before.get(lane) == {"S": attempt}:
             raise Violation("R1", f"attempt {attempt} is charged again, while its lane shows it")
-        if before is not None and (_number(before, "blocked_until") or 0) > now:
+        if before is not None and (number_of(before, "blocked_until") or 0) > now:
             raise Violation("R7", f"{key!r} is blocked, and charged all the same")
         if before is not None and int(before["rev"]["N"]) > int(after["rev"]["N"]):
             raise Violation("R8", f"{key!r} was charged by an older policy than before")
@@ -323,7 +326,7 @@ class Oracle:
             )
             self.booked += dues[-1] > now
             if first:
-                permits = self._permits if booked else self._held_permits
+                permits = self.permits if booked else self.held_permits
                 for due in dues:
                     insort(permits[process.name, key, name], due)
 
@@ -332,7 +335,7 @@ class Oracle:
         values, names = arguments["ExpressionAttributeValues"], arguments["ExpressionAttributeNames"]
         attempt, base = values[":attempt"]["S"], values[":hold_before"]["S"]
         whose = names["#hold"].removeprefix(HOLD)
-        hold = _holds(before).get(whose)
+        hold = holds_of(before).get(whose)
         if hold is None or hold["attempt"] != base:
             raise Violation("R9", f"settlement {attempt} changed a hold of {key!r} that is not as it was seen")
         self._settlements[attempt] += 1
@@ -351,15 +354,15 @@ class Oracle:
             self.ledgers[key, name].unordered = True
             fell = int(before[REACH + name]["N"]) - int(after[REACH + name]["N"])
             if fell > 0:
-                self._due_earlier(key, name, fell)
+                self.due_earlier(key, name, fell)
             used = int(after[TAT + name]["N"]) - max(int(before[TAT + name]["N"]), now)
             gone = int(before[HELD + name]["N"]) - int(after[HELD + name]["N"])
             if gone < 0 or (sweeps and gone and used != gone):
                 raise Violation("R9", f"{process.name} settles {used} of {gone} ns of {name} of {key!r}")
 
-    def _due_earlier(self, key: str, name: str, by: int) -> None:
+    def due_earlier(self, key: str, name: str, by: int) -> None:
         """What was given back: an attempt that recognises itself takes its due time from the item as it is now."""
-        for (_, of, limit), dues in (*self._permits.items(), *self._held_permits.items()):
+        for (_, of, limit), dues in (*self.permits.items(), *self.held_permits.items()):
             if (of, limit) == (key, name):
                 dues[:] = [due - by for due in dues]
 
@@ -369,10 +372,10 @@ class Oracle:
         A sender that had not seen the last charges under an older policy may leave them uncut, which is stricter.
         """
         parts = []
-        rev_before, rev = _number(before, "rev"), int(after["rev"]["N"])
-        override = _rules(before["override"]) if "override" in before else {}
+        rev_before, rev = number_of(before, "rev"), int(after["rev"]["N"])
+        override = rules_of(before["override"]) if "override" in before else {}
         for name in sorted(attribute.removeprefix(TAT) for attribute in after if attribute.startswith(TAT)):
-            tat, held = _number(before, TAT + name), _number(before, HELD + name) or 0
+            tat, held = number_of(before, TAT + name), number_of(before, HELD + name) or 0
             new_tat, new_held = int(after[TAT + name]["N"]), int(after[HELD + name]["N"])
             rules = [override[name]] if name in override else [r[name] for r in self.policies[rev] if name in r]
             # A policy that was deleted, and made anew by a process whose clock is behind, may have the same `rev`.
@@ -419,7 +422,8 @@ def _take(
         raise Violation("R2", f"{process.name} used {taken[mine]} {name} of {key!r}; {charged}")
 
 
-def _holds(item: Item) -> dict[str, dict[str, Any]]:
+def holds_of(item: Item) -> dict[str, dict[str, Any]]:
+    """The holds of a key's item, by process."""
     return {
         attribute.removeprefix(HOLD): {
             "held": {name: int(amount["N"]) for name, amount in hold["M"]["held"]["M"].items()},
@@ -438,17 +442,19 @@ def _require_sums(key: str, item: Item) -> None:
             tat, held, reach = (int(item[prefix + name]["N"]) for prefix in (TAT, HELD, REACH))
             if held < 0 or reach != tat + held:
                 raise Violation("R9", f"{name} of {key!r}: tat {tat}, held {held}, reach {reach}")
-            holds = sum(hold["held"].get(name, 0) for hold in _holds(item).values())
+            holds = sum(hold["held"].get(name, 0) for hold in holds_of(item).values())
             if holds != held:
                 raise Violation("R9", f"{name} of {key!r}: {held} is held, and the holds say {holds}")
 
 
-def _rules(limits: dict[str, Any]) -> dict[str, Rule]:
+def rules_of(limits: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of a policy's limits, or of an override's, by name."""
     return {
         name: Rule(*(int(limit["M"][field]["N"]) for field in ("interval", "burst", "rev", "since")))
         for name, limit in limits["M"].items()
     }
 
 
-def _number(item: Item, name: str) -> int | None:
+def number_of(item: Item, name: str) -> int | None:
+    """The whole number in an attribute; None if there is none."""
     return int(item[name]["N"]) if name in item else None
