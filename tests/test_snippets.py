@@ -326,7 +326,7 @@ def sources():
     from ddb_lease.cli import defaults
 
     files = [*(ROOT / "ddb_lease").rglob("*.py"), *(ROOT / "scripts" / "harness").rglob("*.py")]
-    return "".join(file.read_text() for file in files) + str([f'"DDB_LEASE_{name}"' for name in defaults._OTHERS])
+    return "".join(file.read_text() for file in files) + str([f'"DDB_LEASE_{name}"' for name in defaults.OTHERS])
 
 
 def leaves(top):

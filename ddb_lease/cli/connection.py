@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ddb_lease.local import Engine
 
-_TELL_SECONDS: Final = 1.0
+TELL_SECONDS: Final = 1.0
 """An engine that starts sooner is not told of."""
 
 
@@ -65,7 +65,7 @@ def started_engine(*, quiet: bool = False) -> Engine:
 @contextlib.contextmanager
 def _told_if_slow() -> Iterator[None]:
     text = "starting the embedded engine of this machine, as none is running; that takes some seconds"
-    timer = threading.Timer(_TELL_SECONDS, say, (text,))
+    timer = threading.Timer(TELL_SECONDS, say, (text,))
     timer.daemon = True
     with contextlib.suppress(RuntimeError):  # no thread to be had: it starts in silence
         timer.start()

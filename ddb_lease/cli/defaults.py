@@ -32,7 +32,7 @@ ONLY_TYPED: Final = "only_typed"
 _NEVER: Final = frozenset({"yes", "html", "slot"})
 """Of no command: what confirms, where to write, and what a variable of a command's own means."""
 
-_OTHERS: Final = frozenset({"BUCKET", "SLOT", "SLOTS", "FENCE", "ID", "HELD", "CONFIG", "LOCAL_DIR", "WIRE"})
+OTHERS: Final = frozenset({"BUCKET", "SLOT", "SLOTS", "FENCE", "ID", "HELD", "CONFIG", "LOCAL_DIR", "WIRE"})
 """Without the prefix: variables that no option has. The command has the first ones, the library the last."""
 
 _CLOSE: Final = 0.8
@@ -75,14 +75,14 @@ def fill(options: argparse.Namespace, *, top: argparse.ArgumentParser, env: Mapp
         ConfigurationError: A variable or the configuration file says something that cannot be.
     """
     leaf: argparse.ArgumentParser = options.leaf
-    only_typed = {config_file.command_name(one): _only_typed(one) for one in parsing.leaves(top)}
+    only_typed = {config_file.command_name(one): only_typed_of(one) for one in parsing.leaves(top)}
     config = config_file.read(top, env, only_typed=only_typed)
     actions = {action.dest: action for action in parsing.options(leaf)}
     options.given = frozenset(dest for dest in actions if hasattr(options, dest))
     levels = dict.fromkeys(options.given, _TYPED)
     settings: dict[str, Setting] = {}
     options.origins = {}
-    for dest in actions.keys() - options.given - _only_typed(leaf):
+    for dest in actions.keys() - options.given - only_typed_of(leaf):
         found = _setting(actions[dest], leaf, env, config)
         if found is not None:
             levels[dest], settings[dest] = found
@@ -108,7 +108,7 @@ def variable(action: argparse.Action) -> str:
 def mistyped(top: argparse.ArgumentParser, env: Mapping[str, str] = os.environ) -> list[str]:
     """What to say of variables that nobody knows, and that are close to one that is known."""
     known = {variable(action).removeprefix(PREFIX) for leaf in parsing.leaves(top) for action in parsing.options(leaf)}
-    known = (known | _OTHERS) - {""}
+    known = (known | OTHERS) - {""}
     names = sorted(name for name, text in env.items() if name.startswith(PREFIX) and text)
     close = {name: difflib.get_close_matches(name[len(PREFIX) :], known, n=1, cutoff=_CLOSE) for name in names}
     return [
@@ -136,7 +136,8 @@ def _names_of(dest: str) -> tuple[str, ...]:
     return (spelled, "margins?", "lease_seconds") if dest == "lease" else (spelled, dest)
 
 
-def _only_typed(leaf: argparse.ArgumentParser) -> frozenset[str]:
+def only_typed_of(leaf: argparse.ArgumentParser) -> frozenset[str]:
+    """The options that a command takes from its command line only."""
     return _NEVER | frozenset(leaf.get_default(ONLY_TYPED) or ())
 
 

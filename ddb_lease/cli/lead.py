@@ -31,7 +31,7 @@ from ddb_lease.cli.supervisor import CommandNotStarted
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.lease import Lease
 
-_AWAY_SECONDS: Final = 5.0
+AWAY_SECONDS: Final = 5.0
 """The pause after the service did not answer."""
 
 _ASK_TO_END: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -70,7 +70,7 @@ def _bucket(options: argparse.Namespace) -> LeaseBucket:
             if not is_told:
                 say(f"{error}; the wait goes on when the service answers")
             is_told = True
-            threading.Event().wait(_AWAY_SECONDS)
+            threading.Event().wait(AWAY_SECONDS)
 
 
 class _Candidate:
@@ -115,7 +115,7 @@ class _Candidate:
                 if not is_told:
                     say(f"{error}; the wait goes on when the service answers")
                 is_told = True
-                threading.Event().wait(_AWAY_SECONDS)
+                threading.Event().wait(AWAY_SECONDS)
             else:
                 break
         tokens = 1

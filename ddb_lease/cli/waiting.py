@@ -3,7 +3,7 @@
 Invariants:
 
 - It is for people only: nothing that it meets (a closed stream, a service that does not answer, no thread to be had)
-  reaches the command that waits, or delays it by more than `_LEAVE_SECONDS`.
+  reaches the command that waits, or delays it by more than `LEAVE_SECONDS`.
 - All lines come from a thread of its own. What it asks the service, it asks on another one, so that the clock of the
   line goes on, and the end of the wait is told at once.
 - On a terminal it draws only while this process is in the foreground: what runs behind a prompt leaves it alone.
@@ -28,19 +28,28 @@ from ddb_lease.cli.wait_text import UNKNOWN, Standing
 TELL_SECONDS: Final = 1.0
 """A shorter wait is not worth a line."""
 
-_LEAVE_SECONDS: Final = 0.5
-_FIRST_SECONDS: Final = 1.0
+LEAVE_SECONDS: Final = 0.5
+FIRST_SECONDS: Final = 1.0
 """How long the first line waits for what is asked."""
 
 _TICK_SECONDS: Final = 1.0
 _LINE_SECONDS: Final = 60.0
-_FIRST_LINES_SECONDS: Final = 10.0
+FIRST_LINES_SECONDS: Final = 10.0
 """Not on a terminal, the second line comes so long after the first, each later one when the wait has doubled, until one
 comes each minute."""
 _ASK_SECONDS: Final = 10.0
 """On a terminal, where there is one reader a process, and at once when its place changes; elsewhere once a line."""
 
 Look = Callable[[], Standing]
+
+
+def in_front() -> bool:
+    """Whether standard error is a terminal that one can draw on, and is ours now."""
+    try:
+        fd = sys.stderr.fileno()
+        return os.isatty(fd) and os.environ.get("TERM", "") != "dumb" and os.tcgetpgrp(fd) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
 
 
 class Waiting:
@@ -56,6 +65,9 @@ class Waiting:
         quiet: Whether to say nothing at all.
         standing: What is known before anything is asked.
         to_lead: Whether it is the leader's place that is waited for.
+        tick: Seconds between two looks at the clock.
+        each: Seconds between two lines at most, where none is drawn.
+        draws: Whether to draw now.
     """
 
     def __init__(
@@ -72,6 +84,7 @@ class Waiting:
         to_lead: bool = False,
         tick: float = _TICK_SECONDS,
         each: float = _LINE_SECONDS,
+        draws: Callable[[], bool] = in_front,
     ) -> None:
         self._subject = subject
         self._look = look
@@ -84,6 +97,7 @@ class Waiting:
         self._to_lead = to_lead
         self._tick = tick
         self._each = each
+        self._draws = draws
         self._began = self._read_at = time.monotonic()
         self._standing = standing
         self._asking = threading.Event()
@@ -110,7 +124,7 @@ class Waiting:
         """Ask how things stand, and wait for it, but not for long; returns what is known then."""
         self._ask()
         if self._look is not None:
-            self._answered.wait(_FIRST_SECONDS)
+            self._answered.wait(FIRST_SECONDS)
         return self._standing
 
     def __enter__(self) -> Waiting:
@@ -127,7 +141,7 @@ class Waiting:
     ) -> None:
         self._over.set()
         if self._thread is not None:
-            self._thread.join(_LEAVE_SECONDS)
+            self._thread.join(LEAVE_SECONDS)
 
     def _run(self) -> None:
         if self._patience and self._over.wait(self._patience):
@@ -135,14 +149,14 @@ class Waiting:
         self.ask()
         next_line = pause = 0.0
         while True:
-            in_front = _in_front()
-            if in_front:
+            draws = self._draws()
+            if draws:
                 streams.show_line(self._text(width=_room()))
             if self.seconds >= next_line:
-                if not in_front:
+                if not draws:
                     streams.clear_line()
                     streams.say(self._text())
-                pause = min(self._each, max(_FIRST_LINES_SECONDS, self.seconds))
+                pause = min(self._each, max(FIRST_LINES_SECONDS, self.seconds))
                 next_line = self.seconds + pause
             if self._over.wait(self._tick):
                 break
@@ -170,7 +184,7 @@ class Waiting:
     def _is_stale(self, next_line: float, pause: float) -> bool:
         if time.monotonic() - self._read_at < self._pause(self._standing):
             return False
-        if _in_front():
+        if self._draws():
             return self._place() != self._asked_at_place or time.monotonic() - self._read_at >= _ASK_SECONDS
         soon = next_line - self.seconds <= 2 * self._tick
         return soon and time.monotonic() - self._read_at >= pause / 2
@@ -197,15 +211,6 @@ class Waiting:
             self._read_at = time.monotonic()
             self._answered.set()
             self._asking.clear()
-
-
-def _in_front() -> bool:
-    """Whether standard error is a terminal that one can draw on, and is ours now."""
-    try:
-        fd = sys.stderr.fileno()
-        return os.isatty(fd) and os.environ.get("TERM", "") != "dumb" and os.tcgetpgrp(fd) == os.getpgrp()
-    except (OSError, ValueError):
-        return False
 
 
 def _room() -> int:

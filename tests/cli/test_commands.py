@@ -1,5 +1,6 @@
 """Every command and option but `run`'s own work, as real processes: their output and exit code."""
 
+import argparse
 import contextlib
 import fcntl
 import http.client
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import SlidingWindow
-from ddb_lease.cli import main
+from ddb_lease.cli import connection, main
 from ddb_lease.cli import status as status_command
 from ddb_lease.errors import StoreUnavailable, UnknownBucket
 from tests.cli import fork_server
@@ -1177,23 +1178,23 @@ class Failing:
         return answer
 
 
-def test_in_an_outage_a_watch_keeps_the_last_table_and_says_how_old_it_is(capsys):
-    outage = StoreUnavailable(f"no answer: {'x' * 60} {'y' * 60}")
-    answers = outage, a_status(a_lease()), StoreUnavailable("no answer"), KeyboardInterrupt()
+def watch(monkeypatch, *answers):
+    """`status --watch` of a bucket whose reads go as told."""
+    monkeypatch.setattr(connection, "bucket", lambda *_, **__: contextlib.nullcontext(Failing(*answers)))
+    options = argparse.Namespace(watch=True, interval=0.2, json=False, wide=False)
     with pytest.raises(KeyboardInterrupt):
-        status_command._watch(Failing(*answers), interval=0.01, for_programs=False, wide=False)
+        status_command.execute(options)
+
+
+def test_in_an_outage_a_watch_keeps_the_last_table_and_says_how_old_it_is(monkeypatch, capsys):
+    outage = StoreUnavailable(f"no answer: {'x' * 60} {'y' * 60}")
+    watch(monkeypatch, outage, a_status(a_lease()), StoreUnavailable("no answer"), KeyboardInterrupt())
     out = capsys.readouterr().out
-    first, table, kept = re.split(r"^\d\d:\d\d:\d\d, every 0s, until Ctrl-C\n\n", out, flags=re.MULTILINE)[1:]
+    first, table, kept = re.split(r"^\d\d:\d\d:\d\d, every 0\.2s, until Ctrl-C\n\n", out, flags=re.MULTILINE)[1:]
     assert max(map(len, first.splitlines())) <= 80
     assert re.fullmatch(r"no answer\n\nas of \d\d:\d\d:\d\d, \d\S*s ago:\n(.*)", kept, re.DOTALL)[1] == table
 
 
-def test_a_bucket_that_is_gone_is_no_outage(capsys):
-    with pytest.raises(KeyboardInterrupt):
-        status_command._watch(
-            Failing(a_status(a_lease()), UnknownBucket("it is gone"), KeyboardInterrupt()),
-            interval=0.01,
-            for_programs=False,
-            wide=False,
-        )
+def test_a_bucket_that_is_gone_is_no_outage(monkeypatch, capsys):
+    watch(monkeypatch, a_status(a_lease()), UnknownBucket("it is gone"), KeyboardInterrupt())
     assert capsys.readouterr().out.endswith("until Ctrl-C\n\nit is gone\n")

@@ -21,7 +21,7 @@ def said(monkeypatch):
 def test_an_engine_that_takes_long_to_start_is_told_of(monkeypatch, said):
     told = threading.Event()
     monkeypatch.setattr(connection, "say", lambda text: (said.append(text), told.set()))
-    monkeypatch.setattr(connection, "_TELL_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "TELL_SECONDS", 0.001)
     monkeypatch.setattr(local, "find", lambda: None)
     monkeypatch.setattr(local, "start", lambda: told.wait(LONG))
     assert connection.started_engine()
@@ -37,7 +37,7 @@ def test_one_that_runs_or_starts_at_once_is_not(monkeypatch, said):
             super().cancel()
 
     monkeypatch.setattr(threading, "Timer", Timer)
-    monkeypatch.setattr(connection, "_TELL_SECONDS", LONG)
+    monkeypatch.setattr(connection, "TELL_SECONDS", LONG)
     monkeypatch.setattr(local, "find", lambda: "engine")
     assert (connection.started_engine(), timers) == ("engine", [])
     monkeypatch.setattr(local, "find", lambda: None)

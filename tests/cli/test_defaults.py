@@ -197,7 +197,7 @@ def test_a_variable_or_a_file_that_is_wrong_is_one_line_and_code_2(monkeypatch, 
 def test_no_variable_of_an_option_means_something_else_already():
     taken = {"BUCKET", "SLOT", "SLOTS", "FENCE", "ID", "HELD", "LOCAL_DIR", "WIRE", "CONFIG"}
     for leaf in LEAVES:
-        only_typed = defaults._only_typed(leaf)
+        only_typed = defaults.only_typed_of(leaf)
         for action in parsing.options(leaf):
             if action.dest not in only_typed:
                 assert defaults.variable(action).removeprefix("DDB_LEASE_") not in taken
@@ -215,7 +215,7 @@ def test_an_option_of_one_name_is_read_alike_in_all_commands():
     read = {}
     for leaf in LEAVES:
         for action in parsing.options(leaf):
-            if action.dest not in defaults._only_typed(leaf):
+            if action.dest not in defaults.only_typed_of(leaf):
                 read.setdefault(defaults.variable(action), set()).add((action.type, action.nargs))
     assert {name: kinds for name, kinds in read.items() if len(kinds) > 1} == {}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from ddb_lease import events
-from ddb_lease.cli import slot_wait, streams
+from ddb_lease.cli import slot_wait
 from ddb_lease.cli.slot_wait import Places, SlotWait
-from ddb_lease.cli.wait_text import Standing
+from ddb_lease.cli.wait_text import UNKNOWN, Standing
 from ddb_lease.errors import StoreUnavailable
 from tests.cli.test_formatting import lease, status
 
@@ -22,6 +22,26 @@ class Bucket:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class Line:
+    """In place of the line that says what is waited for: what it was given to show."""
+
+    standing = UNKNOWN
+
+    def __init__(self, subject, *, look, state, **_):
+        self.subject, self.look, self.state = subject, look, state
+
+    def done(self, end):
+        self.end = end
+
+
+@pytest.fixture
+def line(monkeypatch):
+    """What a wait gives to the line that it makes."""
+    made = []
+    monkeypatch.setattr(slot_wait, "Waiting", lambda *words, **how: made.append(Line(*words, **how)) or made[-1])
+    return lambda: made[-1]
 
 
 def wait(bucket, *, tokens=1, places=None, **how):
@@ -44,33 +64,34 @@ def test_where_the_holders_are_not_known_a_timeout_names_none(answer):
 
 
 def test_a_large_bucket_is_not_asked():
-    known, found = Bucket(status()), Bucket(status(lease(), max_tokens=slot_wait.MOST_TOKENS + 1))
+    known = Bucket(status())
     assert wait(known, tokens=slot_wait.MOST_TOKENS + 1).holders() == ""
     assert known.asked == 0
-    it = wait(found)
-    assert (it._look().holders != (), it._look().holders) == (True, ())
+
+
+def test_a_bucket_that_turns_out_to_be_large_is_not_asked_again(line):
+    found = Bucket(status(lease(), max_tokens=slot_wait.MOST_TOKENS + 1))
+    wait(found)
+    assert (line().look().holders != (), line().look().holders) == (True, ())
     assert found.asked == 1
 
 
-def test_the_place_is_the_one_that_the_acquire_saw():
+def test_the_place_is_the_one_that_the_acquire_saw(line):
     places = Places()
-    it = wait(Bucket(status()), places=places)
-    assert it._state(Standing(state="full")) == "full"
+    wait(Bucket(status()), places=places)
+    assert line().state(Standing(state="full")) == "full"
     for place in (9, 3):
         places.note(events.Waiting(bucket="gpus", place=place, exact=True, waited_seconds=1.0))
     places.note(object())
-    assert it._state(Standing(state="full", waiting=7)) == "place 3 of 7"
-    assert it._state(Standing(state="full", waiting=2)) == "place 3"
+    assert line().state(Standing(state="full", waiting=7)) == "place 3 of 7"
+    assert line().state(Standing(state="full", waiting=2)) == "place 3"
 
 
 @pytest.mark.parametrize(
     ("slots", "to_lead", "told"),
     [((1,), False, "slot 1 of gpus"), ((1, 4), False, "slots 1, 4 of gpus"), ((0,), True, "leading gpus")],
 )
-def test_the_end_names_the_slots_or_says_that_this_one_leads(slots, to_lead, told, monkeypatch):
-    said = []
-    monkeypatch.setattr(streams, "say", said.append)
+def test_the_end_names_the_slots_or_says_that_this_one_leads(slots, to_lead, told, line):
     it = wait(Bucket(status()), to_lead=to_lead)
     it.won(type("Lease", (), {"slots": slots})())
-    it._waiting._say_end()
-    assert said[0].startswith(f"{told} after ")
+    assert line().end == told

@@ -4,6 +4,7 @@ import io
 import re
 import threading
 import time
+import types
 
 import pytest
 
@@ -23,7 +24,15 @@ def until(condition):
 
 
 class Terminal(io.StringIO):
-    """What standard error showed."""
+    """Standard error: what it showed, and when; whether it is a terminal with us in the foreground."""
+
+    def __init__(self):
+        super().__init__()
+        self.at, self.in_front = [], False
+
+    def write(self, text):
+        self.at.append(time.monotonic())
+        return super().write(text)
 
     def lines(self):
         return self.getvalue().splitlines()
@@ -35,19 +44,20 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def err(monkeypatch):
     shown = Terminal()
-    monkeypatch.setattr(streams, "_write", shown.write)
-    monkeypatch.setattr(waiting, "_in_front", lambda: False)
+    # Not in `sys` itself: pytest puts a stream of its own there before each test.
+    monkeypatch.setattr(streams, "sys", types.SimpleNamespace(stderr=shown))
     return shown
 
 
 @pytest.fixture
-def on_terminal(err, monkeypatch):
-    monkeypatch.setattr(waiting, "_in_front", lambda: True)
+def on_terminal(err):
+    err.in_front = True
     return err
 
 
 def wait(**how):
-    return Waiting("gpus", **{"patience": 0.01, "tick": 0.01, "each": 0.05} | how)
+    own = {"patience": 0.01, "tick": 0.01, "each": 0.05, "draws": lambda: streams.sys.stderr.in_front}
+    return Waiting("gpus", **own | how)
 
 
 def test_elsewhere_a_line_says_that_it_begins_one_now_and_then_that_it_goes_on_and_one_that_it_is_over(err):
@@ -69,13 +79,11 @@ def test_on_a_terminal_one_line_is_drawn_again_and_again_and_replaced_at_the_end
 
 
 def test_elsewhere_lines_come_when_the_wait_has_doubled_until_one_comes_each_minute(err, monkeypatch):
-    monkeypatch.setattr(waiting, "_FIRST_LINES_SECONDS", 0.02)
-    at, write = [], streams._write
-    monkeypatch.setattr(streams, "_write", lambda text: at.append(time.monotonic()) or write(text))
+    monkeypatch.setattr(waiting, "FIRST_LINES_SECONDS", 0.02)
     began = time.monotonic()
     with wait(each=60 * LONG):
-        until(lambda: len(at) >= 6)
-    second, *later = [moment - began for moment in at[1:6]]
+        until(lambda: len(err.at) >= 6)
+    second, *later = [moment - began for moment in err.at[1:6]]
     for before, after in zip([second, *later], later, strict=False):
         assert after >= 1.9 * before - 0.02
 
@@ -114,10 +122,10 @@ def test_what_is_said_meanwhile_stands_above_the_line(on_terminal):
     assert "\r\x1b[Kddb-lease: no answer from DynamoDB\n\rwaiting for gpus" in on_terminal.getvalue()
 
 
-def test_in_the_background_the_terminal_is_left_alone(on_terminal, monkeypatch):
+def test_in_the_background_the_terminal_is_left_alone(on_terminal):
     with wait():
         until(on_terminal.drawn)
-        monkeypatch.setattr(waiting, "_in_front", lambda: False)
+        on_terminal.in_front = False
         until(lambda: on_terminal.getvalue().count("\n") >= 2)
     assert "\r\x1b[Kddb-lease: waiting for gpus\nddb-lease: waiting for gpus\n" in on_terminal.getvalue()
 
@@ -132,7 +140,7 @@ def test_what_is_asked_may_fail(err):
 
 
 def test_what_is_asked_may_hang(err, monkeypatch):
-    monkeypatch.setattr(waiting, "_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_SECONDS", 0.01)
     answer = threading.Event()
     try:
         with wait(look=lambda: answer.wait(LONG) and FULL):
@@ -144,7 +152,7 @@ def test_what_is_asked_may_hang(err, monkeypatch):
 
 
 def test_a_terminal_that_hangs_does_not_hold_up_the_end(on_terminal, monkeypatch):
-    monkeypatch.setattr(waiting, "_LEAVE_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "LEAVE_SECONDS", 0.01)
     stuck, let_go = threading.Event(), threading.Event()
     monkeypatch.setattr(streams, "show_line", lambda _: stuck.set() or let_go.wait(LONG))
     try:
@@ -194,8 +202,8 @@ def test_where_many_wait_the_service_is_asked_more_seldom(err):
 
 
 @pytest.mark.parametrize(("in_front", "times"), [(True, 2), (False, 1)])
-def test_on_a_terminal_the_service_is_asked_again_when_the_place_changes(err, monkeypatch, in_front, times):
-    monkeypatch.setattr(waiting, "_in_front", lambda: in_front)
+def test_on_a_terminal_the_service_is_asked_again_when_the_place_changes(err, in_front, times):
+    err.in_front = in_front
     asked, place = [], [3]
     with wait(look=lambda: asked.append(place[0]) or FULL, place=lambda: place[0], each=LONG):
         until(lambda: asked == [3])
@@ -207,8 +215,8 @@ def test_on_a_terminal_the_service_is_asked_again_when_the_place_changes(err, mo
 
 
 @pytest.mark.parametrize("in_front", [True, False])
-def test_the_service_is_asked_seldom(err, monkeypatch, in_front):
-    monkeypatch.setattr(waiting, "_in_front", lambda: in_front)
+def test_the_service_is_asked_seldom(err, in_front):
+    err.in_front = in_front
     asked = []
     with wait(look=lambda: asked.append(1) or FULL, each=LONG):
         until(lambda: len(err.getvalue()) > (3_000 if in_front else 10))

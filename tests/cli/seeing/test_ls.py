@@ -1,5 +1,7 @@
 """`ddb-lease ls`: what it prints of a listing."""
 
+import argparse
+import contextlib
 import dataclasses
 import json
 
@@ -97,13 +99,24 @@ def test_what_cannot_be_read_is_said_and_a_cost_that_is_not_known_is_not():
     assert ls.units_text(1234567.5) == "1,234,568 RCU"
 
 
-def test_while_a_large_table_is_read_it_says_so_and_what_that_costs(capsys):
-    progress = ls._Progress()
+def list_table(monkeypatch, *pages):
+    """List a table that comes in these pages."""
+
+    class Reader:
+        def read(self, observe):
+            for page in pages:
+                observe(ListPage(), page)
+            return listing()
+
+    monkeypatch.setattr(ls, "table_reader", lambda _: contextlib.nullcontext(Reader()))
+    assert ls.execute(argparse.Namespace(json=False)) == 0
+
+
+def test_while_a_large_table_is_read_it_says_so_and_what_that_costs(monkeypatch, capsys):
     page = PageIs(found=(), unreadable=0, scanned=5_000, after=("a", "b"), read_units=128.0)
-    progress.observe(ListPage(), dataclasses.replace(page, after=None))
+    list_table(monkeypatch, dataclasses.replace(page, after=None))
     assert capsys.readouterr().err == "", "one page is soon there"
-    for _ in range(51):
-        progress.observe(ListPage(), page)
+    list_table(monkeypatch, *[page] * 51)
     assert capsys.readouterr().err.splitlines() == [
         "ddb-lease: the table is larger than one page: reading on, 128 RCU for each 1 MB of it, until Ctrl-C",
         "ddb-lease: 250,000 items so far, 6,400 RCU",

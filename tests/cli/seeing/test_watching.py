@@ -2,6 +2,7 @@
 
 import threading
 import time
+import types
 
 import pytest
 
@@ -36,12 +37,13 @@ def test_the_first_look_raises_what_it_meets(looks):
 
 
 def test_it_looks_again_and_again(looks):
+    before = set(threading.enumerate())
     with Watching(looks, interval=0.01, always=True) as watching:
         eventually(lambda: watching.picture().number >= 3)
         picture = watching.picture()
     assert picture.listing.buckets[0].name.startswith("look-")
     assert (picture.error, picture.age_seconds < 5) == ("", True)
-    assert not watching._thread.is_alive()
+    assert "ddb-lease-watching" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 def test_an_outage_leaves_the_last_picture_with_its_age(looks):
@@ -58,14 +60,24 @@ def test_an_outage_leaves_the_last_picture_with_its_age(looks):
 
 
 def test_while_nobody_asks_nothing_is_read_and_who_asks_then_gets_a_new_picture(looks, monkeypatch):
-    with Watching(looks, interval=0.01, always=False) as watching:
-        watching._idle_after = 0.05
-        watching.picture()
-        eventually(lambda: not watching._asked.is_set())
-        resting = looks.count
+    later = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    monkeypatch.setattr("ddb_lease.cli.seeing.watching.time", clock)
+
+    def rests():
+        before = looks.count
         time.sleep(0.1)
-        assert looks.count == resting
+        return looks.count == before
+
+    with Watching(looks, interval=0.01, always=False) as watching:
+        watching.picture()
+        eventually(lambda: looks.count > 3)
+        later[0] = 60.0
+        eventually(rests)
+        assert rests()
+        resting = looks.count
         assert watching.picture().number > resting - 1
+        assert looks.count > resting
         assert watching.picture().age_seconds < 0.1 + 5
 
 
