@@ -48,7 +48,7 @@ def ensure(name: str, *requirements: str, python: Path | None = None) -> Path:
     if sys.version_info < (3, 10):  # noqa: UP036 - the very check that says so
         sys.exit(f"ddb_lease needs Python 3.10 or newer; this is {sys.version.split()[0]}")
     home = ROOT / name
-    wanted = _fingerprint(requirements, python)
+    wanted = fingerprint(requirements, python)
     lock = (ROOT / f"{name}.lock").open("a")
     _in_use.append(lock)  # held for as long as this script runs
     fcntl.flock(lock, fcntl.LOCK_SH)
@@ -57,7 +57,7 @@ def ensure(name: str, *requirements: str, python: Path | None = None) -> Path:
         if not _is_made(home, wanted):  # another script may have made it while we waited
             print(f"making {name} (once) ...", file=sys.stderr, flush=True)
             shutil.rmtree(home, ignore_errors=True)
-            _make(home, requirements, python)
+            make(home, requirements, python)
             (home / _STAMP).write_text(wanted)
         fcntl.flock(lock, fcntl.LOCK_SH)
     return home / "bin"
@@ -124,12 +124,13 @@ def _lock_alone(lock: IO[str], name: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _make(home: Path, requirements: tuple[str, ...], python: Path | None) -> None:
+def make(home: Path, requirements: tuple[str, ...], python: Path | None) -> None:
+    """Make an environment in a folder that is not there yet."""
     if python is None:
         venv.create(home, with_pip=True)
     else:
         subprocess.run([python, "-m", "venv", home], check=True)
-    _pip(home, requirements)
+    install(home, requirements)
 
 
 def interpreter(version: str) -> Path:
@@ -178,7 +179,7 @@ def run(*command: str | Path, **environment: str) -> int:
         return 130
 
 
-def _pip(home: Path, requirements: tuple[str, ...]) -> None:
+def install(home: Path, requirements: tuple[str, ...]) -> None:
     """Install; what pip says is shown only if it fails, as its warnings are not about us."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
     try:
@@ -190,7 +191,8 @@ def _pip(home: Path, requirements: tuple[str, ...]) -> None:
         sys.exit("the packages could not be installed: is the package index within reach?")
 
 
-def _fingerprint(requirements: tuple[str, ...], python: Path | None = None) -> str:
+def fingerprint(requirements: tuple[str, ...], python: Path | None = None) -> str:
+    """What an environment is made from: another one is made where this is another."""
     # Not `sys.executable`: in an active virtual environment that is its own, and `venv` uses the Python below it.
     own = (sys.version, str(Path(sys.base_prefix, "bin", "python3")))
     made_by = own if python is None else (_about(python), str(python))

@@ -67,7 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = _FENCED.split(markdown)
     led_on = "".join(part if n % 2 else _LINK.sub(led, part) for n, part in enumerate(parts))
-    _described[source] = title, sentence = _description(markdown)
+    _described[source] = title, sentence = description_of(markdown)
     page.meta.setdefault("description", f"{title}: {sentence}" if sentence else title)
     page.meta.setdefault("search", {"boost": next((rank for what, rank in _RANKS if re.match(what, source)), 1)})
     if source == "index.md":
@@ -101,7 +101,7 @@ def _title_of(page: Path) -> str:
     return found.group(1) if found else page.stem
 
 
-def _description(markdown: str) -> tuple[str, str]:
+def description_of(markdown: str) -> tuple[str, str]:
     """A page's title, and its first sentence."""
     title = re.search(r"^# (.+)$", markdown, re.MULTILINE)
     after = _FENCED.sub("", markdown[title.end() :] if title else markdown)

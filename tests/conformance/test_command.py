@@ -9,7 +9,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lease.cli import defaults, main
+from ddb_lease.cli import exits, main
 from ddb_lease.cli.conform import measuring, running
 from ddb_lease.cli.conform.own_table import PREFIX
 from ddb_lease.cli.conform.recording import scrubbed
@@ -59,15 +59,17 @@ def few_probes(monkeypatch):
 # Before anything is sent.
 
 
-def test_the_page_shows_how_many_probes_and_requests_there_are():
+def test_the_page_shows_how_many_probes_and_requests_there_are(monkeypatch, capsys):
     (console,) = blocks("docs/conformance.md", "console")
     (line,) = re.findall(r"^\$ ddb-lease (.*)$", console.text, flags=re.MULTILINE)
-    options = main.parser().parse_args(line.split())
-    defaults.fill(options, top=main.parser(), env={"DDB_LEASE_CONFIG": ""})
-    options.table = f"{PREFIX}0b51..."
+    asked = []
+    monkeypatch.setattr(running, "new_name", lambda: f"{PREFIX}0b51...")
+    monkeypatch.setattr(running, "confirmed", lambda question, **_: asked.append(question) or False)
+    assert main.main(line.split()) == exits.USAGE
+    assert capsys.readouterr() == ("", "ddb-lease: nothing was sent\n")
     probes = running.all_probes("run")
-    plan = running._plan(options, probes, f"DynamoDB in {options.region}")
-    assert f"$ ddb-lease {line} {plan} Go on?" in " ".join(console.text.split())
+    (question,) = (" ".join(one.split()).removesuffix(" [y/N]") for one in asked)
+    assert f"$ ddb-lease {line} {question}" in " ".join(console.text.split())
     assert f"\n{len(probes)} probes: {len(probes)} as expected, 0 different\n" in console.text
 
 

@@ -130,7 +130,7 @@ class Dated:
 @pytest.mark.parametrize(("off", "fine"), [(0.0, True), (0.9, True), (4.0, False)])
 def test_a_front_end_whose_clock_is_off_by_more_than_assumed_is_told(off, fine, monkeypatch):
     monkeypatch.setattr(measuring, "DATES", 400)
-    monkeypatch.setattr(measuring, "_at_once", lambda works: [work(measuring.threading.Event()) for work in works])
+    monkeypatch.setattr(measuring, "at_once", lambda works: [work(measuring.threading.Event()) for work in works])
     clock = MovableClock()
     clients = [Dated(clock), Dated(clock), Dated(clock, off)]
     found = measure_dates(clients, "t", clock, lambda seconds: clock.pass_time(seconds * 1.03))

@@ -73,7 +73,7 @@ def nobody():
         raise StoreUnavailable("this is as far as it goes")
 
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("dynamodb.store.Store.send", "dynamodb.table._Maker.create", "local.connect", "local.start"):
+        for place in ("dynamodb.store.Store.send", "dynamodb.timely.TimelySender.send", "local.connect", "local.start"):
             patch.setattr(f"ddb_lease.{place}", stop)
         yield
 

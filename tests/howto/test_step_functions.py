@@ -182,7 +182,7 @@ class Execution:
     """
 
     def __init__(self, functions, file, arn=OURS):
-        self._functions = functions
+        self.functions = functions
         self._given = {"file": str(file)}
         self._arn = arn
         self.log = []
@@ -195,7 +195,7 @@ class Execution:
         assert payload["execution"] == self._arn
         try:
             self.before.get(name, lambda number: None)(number)
-            result = getattr(self._functions(), name)(json.loads(json.dumps(payload)), Context(seconds))
+            result = getattr(self.functions(), name)(json.loads(json.dumps(payload)), Context(seconds))
             self.after.get(name, lambda number, result: None)(number, result)
         except try_it.TaskFailed as failed:
             self.log.append((name, failed.error))
@@ -383,7 +383,7 @@ def test_no_task_begins_with_a_lease_that_may_end_before_it(functions, execution
         sandbox.LEASE = 330  # as long as a task may take, and no longer
         return sandbox
 
-    execution._functions = short
+    execution.functions = short
     succeeded, last = execution.run()
     assert (succeeded, last["Error"]) == (False, "LeaseEnded")
     assert [name for name, _ in execution.log] == ["acquire", "extract", "release"]

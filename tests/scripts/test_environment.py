@@ -27,8 +27,8 @@ def make(home, requirements, python):
     (home / "half").unlink()
     (home / "whole").write_text(" ".join(requirements))
     print("made", flush=True)
-environment._make = make
-environment._fingerprint = lambda requirements, python: " ".join(requirements)
+environment.make = make
+environment.fingerprint = lambda requirements, python: " ".join(requirements)
 home = environment.ensure(".venv", *sys.argv[3:]).parent
 print("uses", (home / "whole").read_text(), (home / "half").exists(), flush=True)
 sys.stdin.readline()
@@ -144,7 +144,7 @@ def test_without_dynoxide_the_scripts_go_on_and_say_why(tmp_path, how, told):
 
 def test_an_active_virtual_environment_makes_no_other_environment(tmp_path):
     """Neither another one, nor the one that the scripts have made themselves."""
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import environment; print(environment._fingerprint(()))"
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import environment; print(environment.fingerprint(()))"
     told = set()
     below = sys.executable
     for home in (tmp_path / "one", tmp_path / "two"):
@@ -165,7 +165,7 @@ def test_what_the_package_manager_says_is_shown_only_if_it_fails(tmp_path, code)
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\necho 'WARNING: a newer pip'\necho 'more of it' >&2\nexit {code}\n")
     python.chmod(0o755)
-    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment; environment._pip(pathlib.Path(sys.argv[2]), ())"
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment; environment.install(pathlib.Path(sys.argv[2]), ())"
     done = subprocess.run(
         [sys.executable, "-c", program, str(ROOT / "scripts"), str(tmp_path / ".venv")],
         capture_output=True,
@@ -234,7 +234,7 @@ def test_another_python_is_the_one_on_the_path_or_the_newest_of_pyenv(tmp_path):
 
 def test_an_environment_of_another_python_is_made_by_it_and_anew_for_another_version(tmp_path):
     python = python_that_says("3.10.2", tmp_path / "bin" / "python3.10")
-    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; print(e._fingerprint((), pathlib.Path(sys.argv[2])))"
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; print(e.fingerprint((), pathlib.Path(sys.argv[2])))"
     told = set()
     for version in ("3.10.2", "3.10.3"):
         python.write_text(python.read_text().replace("3.10.2", version))
@@ -242,7 +242,7 @@ def test_an_environment_of_another_python_is_made_by_it_and_anew_for_another_ver
     assert len(told) == 2
     # Stands in for `python -m venv HOME`, and then for the environment's own `python -m pip ...`.
     python.write_text('#!/bin/sh\n[ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }\n')
-    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; e._make(pathlib.Path(sys.argv[2]), (), pathlib.Path(sys.argv[3]))"
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; e.make(pathlib.Path(sys.argv[2]), (), pathlib.Path(sys.argv[3]))"
     command = [sys.executable, "-c", program, ROOT / "scripts", tmp_path / "home", python]
     subprocess.run(command, check=True, timeout=LONG)
     assert (tmp_path / "home" / "bin" / "python").read_text() == python.read_text()

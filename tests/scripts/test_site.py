@@ -134,7 +134,7 @@ def test_the_heading_of_a_method_says_its_class(hooks):
 def test_each_page_has_a_title_that_no_other_has_and_a_first_sentence(hooks):
     titles = {}
     for source, text in sources().items():
-        title, sentence = hooks._description(text)
+        title, sentence = hooks.description_of(text)
         assert titles.setdefault(title, source) == source
         assert title, source
         assert len(sentence.split()) > 3 or re.match(r"adr/\d", source), (source, sentence)

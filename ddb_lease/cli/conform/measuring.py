@@ -114,7 +114,7 @@ def measure_dates(clients: Sequence[Client], table: str, clock: Clock, sleep: Ca
             sleep(max(0.0, DATES_SECONDS / each - (received - sent)))
         return samples
 
-    by_connection = _at_once([functools.partial(ask, client) for client in clients])
+    by_connection = at_once([functools.partial(ask, client) for client in clients])
     samples = [sample for some in by_connection for sample in some]
     skew = Timing().front_end_skew
     expected = f"no two contradict each other by more than {skew:g} s"
@@ -155,7 +155,7 @@ def measure_conflicts(clients: Sequence[Client], table: str, token: Callable[[],
         # Refused, as the counter is never at that revision, if nothing else answers first.
         updates: list[Request] = [Grow(rev=0, max_tokens=1)] * (UPDATES // len(updating))
         works.append(functools.partial(send, client, updates))
-    answers = _at_once(works)
+    answers = at_once(works)
     return _judged(
         [raw for some in answers[: len(minting)] for raw in some],
         [raw for some in answers[len(minting) :] for raw in some],
@@ -198,7 +198,7 @@ def _is(raw: RawAnswer, words: Sequence[str]) -> bool:
     return _word(raw).startswith(tuple(words))
 
 
-def _at_once(works: Sequence[Callable[[threading.Event], R]]) -> list[R]:
+def at_once(works: Sequence[Callable[[threading.Event], R]]) -> list[R]:
     """Do all of it at once, each on a thread; if one fails, or this thread is interrupted, the others end early."""
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=len(works)) as pool:
