@@ -10,8 +10,6 @@ import json
 import os
 import sys
 
-from scripts.harness.inside import held_of
-
 if __name__ == "__main__":
     results, lines = int(sys.argv[1]), json.loads(sys.argv[2])
     os.set_inheritable(results, False)
@@ -20,6 +18,7 @@ if __name__ == "__main__":
     import botocore.session
 
     from ddb_lease import Lease, local  # noqa: F401 - slow to import, too
+    from ddb_lease._runtime.clock import SystemClock
     from ddb_lease.cli.main import main
 
     for name in ("known_names", "lead", "lease", "limit", "operate", "rate", "run", "setup", "status", "seeing.ls"):
@@ -38,11 +37,13 @@ if __name__ == "__main__":
         if not child:
             line = [first, *rest]
             if first == "LOST":  # before the command starts
-                check = Lease.check
+                check, steady, slept = Lease.check, SystemClock.steady, [0.0]
 
-                def lost(lease, check=check):
-                    held_of(lease).belief._planned = 0.0  # as if the process had slept
+                def lost(lease, check=check, slept=slept):
+                    slept[0] = 3600.0  # as if the process had slept
                     check(lease)
+
+                SystemClock.steady = staticmethod(lambda steady=steady, slept=slept: steady() + slept[0])
 
                 Lease.check = lost
                 line = rest

@@ -1,6 +1,5 @@
 """`ddb-lease lead` as a real process: one machine runs the command, and another one when that fails."""
 
-import argparse
 import contextlib
 import shlex
 import signal
@@ -8,10 +7,10 @@ import types
 
 import pytest
 
-from ddb_lease import StoreUnavailable
-from ddb_lease.cli import exits, lead
+from ddb_lease import StoreRejected, StoreUnavailable
+from ddb_lease.cli import defaults, lead, main
 from ddb_lease.cli.run import LeasedRun, Signals
-from ddb_lease.cli.supervisor import SupervisedCommand
+from ddb_lease.cli.supervisor import Exit, SupervisedCommand
 from tests.cli.test_run import LEASE, LONG, TABLE, Cli, but_the_wait, first_line, leased, lives, says
 from tests.support import Table, recorded_engine
 
@@ -140,8 +139,32 @@ def test_who_was_told_to_end_does_not_wait_again_after_a_loss(start, table):
 # Without a process.
 
 
+def options_of(line):
+    """What a command line says, and its command."""
+    words, command = main.split_command(shlex.split(line))
+    options = main.parser().parse_args(words)
+    defaults.fill(options, top=main.parser(), env={"DDB_LEASE_CONFIG": ""})
+    options.command = command
+    return options
+
+
+class Known:
+    """A bucket that is known at last: this is as far as a test goes."""
+
+    name = "scheduler"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def acquire(self, *_, **__):
+        raise StoreRejected("the bucket is known, and asked")
+
+
 def test_an_outage_is_waited_out_before_anything_is_known_of_the_bucket(monkeypatch, capsys):
-    answers = iter([StoreUnavailable("no answer"), StoreUnavailable("no answer"), ("the bucket", 1)])
+    answers = iter([StoreUnavailable("no answer"), StoreUnavailable("no answer"), (Known(), 1)])
 
     def asked(_options):
         if isinstance(answer := next(answers), Exception):
@@ -149,8 +172,9 @@ def test_an_outage_is_waited_out_before_anything_is_known_of_the_bucket(monkeypa
         return answer
 
     monkeypatch.setattr(lead, "asked_bucket", asked)
-    monkeypatch.setattr(lead, "_AWAY_SECONDS", 0.0)
-    assert lead._bucket(argparse.Namespace()) == "the bucket"
+    monkeypatch.setattr(lead, "AWAY_SECONDS", 0.0)
+    with pytest.raises(StoreRejected, match="the bucket is known, and asked"):
+        lead.execute(options_of("lead scheduler --local --quiet -- true"))
     assert capsys.readouterr().err.count("the wait goes on") == 1
 
 
@@ -159,13 +183,12 @@ def test_a_signal_that_the_command_has_got_does_not_end_the_leader_later(monkeyp
     signals.note_only()
     signals.noted.append(signal.SIGHUP)
     sent = []
-    command = types.SimpleNamespace(pid=1, reach=None, signal=sent.append)
-    lease = types.SimpleNamespace(grace=1.0, on_lost=None)
-    options = argparse.Namespace(lost_code=exits.LOST, bucket="scheduler", kill_after=1.0)
+    ended = Exit(code=0, signal=None, cause="itself", gone_at=0.0)
+    command = types.SimpleNamespace(pid=1, reach="group", signal=sent.append, wait=lambda timeout: ended)
+    own = {"id": "0-a", "slot": 0, "slots": (0,), "fence": 1}
+    lease = types.SimpleNamespace(**own, grace=1.0, remaining=9.0, held=True, lost=None, on_lost=None)
+    options = options_of("lead scheduler --local -- work")
     monkeypatch.setattr(SupervisedCommand, "start", lambda *_, **__: command)
-    monkeypatch.setattr("ddb_lease.cli.run._reached", lambda _: "")
-    for name in ("_environment", "_deadline", "_supervise", "_code"):
-        monkeypatch.setattr(LeasedRun, name, lambda *_: 0)
     run = LeasedRun(lease, options=options, signals=signals, losses=None)
     assert run.run(["work"]) == 0
     assert sent == run.passed_on == [signal.SIGHUP]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease.cli import exits, limit, main
+from ddb_lease.cli import connection, exits, limit, main
 from tests.cli import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,29 +124,57 @@ def test_an_interrupt_while_waiting_runs_nothing(cli):
             process.kill()
 
 
-def waited(rate, capsys, *, n=1, key=None, timeout=None, quiet=False):
+@pytest.fixture
+def no_program(tmp_path):
+    """A command that cannot be told from one that runs, until the kernel is to run it: nothing comes after it here."""
+    path = tmp_path / "no-program"
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def limited(no_program, monkeypatch):
+    """Run the command with a limiter of the test's, up to where it becomes another program; returns its exit code."""
+
+    def run(rate, *, n=1, key=None, timeout=None, quiet=False):
+        monkeypatch.setattr(limit, "RateLimiter", lambda *_, **__: contextlib.nullcontext(rate))
+        monkeypatch.setattr(connection, "arguments", lambda *_, **__: {})
+        own = {"name": "mail", "rate": (1.0, 1.0), "burst": None, "given": {"rate"}, "command": [no_program]}
+        return limit.execute(argparse.Namespace(**own, n=n, key=key, timeout=timeout, quiet=quiet))
+
+    return run
+
+
+@pytest.fixture
+def waited(limited, no_program, capsys):
     """What the command says while it waits."""
-    options = argparse.Namespace(name="mail", n=n, key=key, timeout=timeout, quiet=quiet)
-    limit._wait(rate, options)
-    return capsys.readouterr().err.splitlines()
+
+    def said(rate, **how):
+        assert limited(rate, **how) == exits.NO_SUCH_COMMAND
+        *lines, last = capsys.readouterr().err.splitlines()
+        assert last.startswith(f"ddb-lease: cannot run {no_program}: ")
+        return lines
+
+    return said
 
 
-def test_it_says_when_it_begins_to_wait_and_when_that_is_over(rates, capsys):
+def test_it_says_when_it_begins_to_wait_and_when_that_is_over(rates, waited):
     """On a clock that passes by itself; what is said of the time that it took is by the real one."""
     limiter = rates(rate=1, per=20, burst=2)
-    assert waited(limiter, capsys) == []
-    began, ended = waited(limiter, capsys, n=2, timeout=60)
+    assert waited(limiter) == []
+    began, ended = waited(limiter, n=2, timeout=60)
     assert began == "ddb-lease: waiting for 2 permits of rate 'mail': 20s or longer"
     assert re.fullmatch(r"ddb-lease: got 2 permits of rate 'mail' after \d+(\.\d)?s", ended)
     assert limiter.key("ann").try_acquire(2)
-    began, _ = waited(limiter.key("ann"), capsys, key="ann")
+    began, _ = waited(limiter, key="ann")
     assert began == "ddb-lease: waiting for a permit of rate 'mail', key 'ann': 20s or longer"
-    assert waited(limiter, capsys, quiet=True) == []
+    assert waited(limiter, quiet=True) == []
 
 
-def test_a_short_wait_is_not_worth_a_line(rates, capsys):
+def test_a_short_wait_is_not_worth_a_line(rates, waited):
     limiter = rates(rate=1, per=0.9, burst=1)
-    assert [waited(limiter, capsys) for _ in range(3)] == [[], [], []]
+    assert [waited(limiter) for _ in range(3)] == [[], [], []]
 
 
 def test_a_wait_that_is_not_begun_is_not_told(cli):
@@ -271,7 +299,7 @@ def test_its_help_page_tells_every_option(capsys):
         assert told in page
 
 
-def test_a_command_that_cannot_be_run_leaves_the_signals_as_they_were(capsys):
+def test_a_command_that_cannot_be_run_leaves_the_signals_as_they_were(rates, limited):
     before = signal.getsignal(signal.SIGPIPE)
-    assert limit._become(["no-such-command-anywhere"]) == exits.NO_SUCH_COMMAND
+    assert limited(rates(rate=1, per=20)) == exits.NO_SUCH_COMMAND
     assert signal.getsignal(signal.SIGPIPE) == before

@@ -555,12 +555,14 @@ sys.exit(main(sys.argv[1:]))
 LOST_BEFORE_THE_COMMAND = """
 import sys
 from ddb_lease import Lease
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli.main import main
 
-check = Lease.check
+slept, steady, check = [0.0], SystemClock.steady, Lease.check
+SystemClock.steady = staticmethod(lambda: steady() + slept[0])
 
 def lost_meanwhile(lease):
-    lease._held.belief._planned = 0.0  # as if the process had slept
+    slept[0] = 3600.0  # as if the process had slept
     check(lease)
 
 Lease.check = lost_meanwhile

@@ -9,7 +9,6 @@ import runpy
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -73,6 +72,11 @@ def lives(pid):
     return state not in "ZX"
 
 
+def watchdog_of(pid):
+    """The watchdog of a command: it is the command's parent. Linux only."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def numbers_in(path, count):
     """The pids that a job wrote, once it has written them all."""
 
@@ -91,8 +95,9 @@ def start():
     """Start commands that cannot outlive the test."""
     started = []
 
-    def begin(argv, *, deadline_in=FAR, grace=0.3, **options):
-        command = SupervisedCommand.start(argv, deadline=steady_seconds() + deadline_in, grace=grace, **options)
+    def begin(argv, *, deadline_in=FAR, deadline=None, grace=0.3, **options):
+        deadline = steady_seconds() + deadline_in if deadline is None else deadline
+        command = SupervisedCommand.start(argv, deadline=deadline, grace=grace, **options)
         started.append(command)
         return command
 
@@ -100,12 +105,11 @@ def start():
     for command in started:
         command.end()
         assert command.wait(LONG) is not None
-        command._control.close()
 
 
 @pytest.fixture
 def supervise(tmp_path):
-    """Start a supervisor process; gives it with its command's pid, its watchdog's pid and its deadline."""
+    """Start a supervisor process; gives it with its command's pid and its deadline."""
     running = []
 
     def begin(*argv, deadline_in=FAR, grace=0.3, mode="hold", **options):
@@ -114,8 +118,8 @@ def supervise(tmp_path):
         process = subprocess.Popen(words, start_new_session=True, **options)
         running.append(process)
         until(lambda: notes.exists() or process.poll() is not None, "a supervisor")
-        pid, watchdog, deadline = notes.read_text().split()
-        return process, int(pid), int(watchdog), float(deadline)
+        pid, deadline = notes.read_text().split()
+        return process, int(pid), float(deadline)
 
     yield begin
     for process in running:
@@ -254,20 +258,21 @@ def test_a_file_that_we_were_given_to_pass_on_is_passed_on(start, tmp_path):
 def test_an_unfed_command_is_dead_before_its_deadline(start, tmp_path, manner):
     stamps = tmp_path / "stamps"
     argv = [sys.executable, "-c", STAMPS, str(stamps), manner]
-    command = start(argv, deadline_in=7.0, grace=3.5, kill_reserve=2.5)
+    deadline = steady_seconds() + 7.0
+    command = start(argv, deadline=deadline, grace=3.5, kill_reserve=2.5)
     result = ended(command)
     assert result.ended_by_watchdog
     assert result.signal == (signal.SIGKILL if manner else signal.SIGTERM)
     last = float(stamps.read_text().split("\n")[-2])
     assert last < result.gone_at
-    assert last < command._deadline
+    assert last < deadline
 
 
 @linux_only
 def test_a_stopped_supervisor_does_not_keep_the_command_alive(supervise, tmp_path):
     stamps, pids = tmp_path / "stamps", tmp_path / "pids"
     script = f'"{sys.executable}" -c "$0" "{stamps}" deaf & echo $! > "{pids}"; wait'
-    process, pid, _watchdog, deadline = supervise("sh", "-c", script, STAMPS, deadline_in=7.0, grace="3.5,2.5")
+    process, pid, deadline = supervise("sh", "-c", script, STAMPS, deadline_in=7.0, grace="3.5,2.5")
     grandchild = numbers_in(pids, 1)[0]
     os.kill(process.pid, signal.SIGSTOP)
     until(lambda: not lives(pid) and not lives(grandchild), "the end of the group")
@@ -283,8 +288,8 @@ def test_a_stopped_command_is_ended_too(start):
 
 
 def test_feeding_keeps_it_alive_and_the_last_word_counts(start, tmp_path):
-    command = start(["sleep", "1000"], deadline_in=5.0, grace=1.0)
-    first = command._deadline
+    first = steady_seconds() + 5.0
+    command = start(["sleep", "1000"], deadline=first, grace=1.0)
     command.feed(steady_seconds() + FAR)
     until(lambda: steady_seconds() > first, "the first deadline")
     assert command.wait(0.1) is None
@@ -301,7 +306,8 @@ def test_feeding_keeps_it_alive_and_the_last_word_counts(start, tmp_path):
 def test_a_killed_supervisor_takes_the_whole_group_with_it(supervise, tmp_path, whole_group):
     pids = tmp_path / "pids"
     script = f'trap "" TERM; sleep 1000 & echo $! > "{pids}"; sleep 1000'
-    process, pid, watchdog, _deadline = supervise("sh", "-c", script)
+    process, pid, _deadline = supervise("sh", "-c", script)
+    watchdog = watchdog_of(pid)
     grandchild = numbers_in(pids, 1)[0]
     if whole_group:
         os.killpg(process.pid, signal.SIGKILL)
@@ -316,7 +322,7 @@ def test_a_killed_watchdog_takes_the_whole_group_with_it(start, tmp_path):
     pids = tmp_path / "pids"
     command = start(["sh", "-c", f'trap "" TERM; sleep 1000 & echo $! > "{pids}"; wait; sleep 1000'])
     grandchild = numbers_in(pids, 1)[0]
-    command._watchdog.kill()
+    os.kill(watchdog_of(command.pid), signal.SIGKILL)
     result = ended(command)
     assert (result.cause, result.returncode) == ("watchdog died", 137)
     assert not lives(command.pid)
@@ -325,7 +331,8 @@ def test_a_killed_watchdog_takes_the_whole_group_with_it(start, tmp_path):
 
 @linux_only
 def test_the_command_dies_with_the_watchdog_though_the_supervisor_hangs(supervise):
-    process, pid, watchdog, _deadline = supervise("sleep", "1000")
+    process, pid, _deadline = supervise("sleep", "1000")
+    watchdog = watchdog_of(pid)
     os.kill(process.pid, signal.SIGSTOP)
     os.kill(watchdog, signal.SIGKILL)
     until(lambda: not lives(pid), "the end of the command")
@@ -334,7 +341,7 @@ def test_the_command_dies_with_the_watchdog_though_the_supervisor_hangs(supervis
 @linux_only
 def test_a_deaf_watchdog_is_replaced_at_the_deadline(start):
     command = start(["sleep", "1000"], deadline_in=4.0, grace=0.3)
-    os.kill(command._watchdog.pid, signal.SIGSTOP)
+    os.kill(watchdog_of(command.pid), signal.SIGSTOP)
     result = ended(command)
     assert (result.cause, result.signal) == ("deadline", signal.SIGKILL)
     assert not lives(command.pid)
@@ -343,12 +350,14 @@ def test_a_deaf_watchdog_is_replaced_at_the_deadline(start):
 @linux_only
 def test_the_watchdog_has_no_ear_for_signals(start):
     command = start(["sleep", "1000"])
+    watchdog = watchdog_of(command.pid)
     faults = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}
     for signum in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
         if signum.name not in faults:
-            os.kill(command._watchdog.pid, signum)
+            os.kill(watchdog, signum)
     assert command.wait(0.2) is None
-    assert lives(command._watchdog.pid)
+    assert lives(watchdog)
+    assert watchdog_of(command.pid) == watchdog
     assert lives(command.pid)
 
 
@@ -421,7 +430,7 @@ def test_a_daemon_ends_with_a_command_that_is_ended(start, tmp_path, how, manner
 
 @linux_only
 def test_a_daemon_ends_when_the_supervisor_is_killed(supervise, tmp_path):
-    process, pid, _watchdog, _deadline = supervise(sys.executable, "-c", DAEMON, str(tmp_path / "pid"), "deaf")
+    process, pid, _deadline = supervise(sys.executable, "-c", DAEMON, str(tmp_path / "pid"), "deaf")
     daemon = numbers_in(tmp_path / "pid", 1)[0]
     process.kill()
     until(lambda: not lives(pid) and not lives(daemon), "the end of both")
@@ -430,7 +439,8 @@ def test_a_daemon_ends_when_the_supervisor_is_killed(supervise, tmp_path):
 @linux_only
 def test_of_a_command_whose_supervisor_and_watchdog_are_both_killed_only_itself_ends(supervise, tmp_path):
     """What the page says is not promised, so that it stays true."""
-    process, pid, watchdog, _deadline = supervise("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
+    process, pid, _deadline = supervise("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
+    watchdog = watchdog_of(pid)
     child = numbers_in(tmp_path / "pid", 1)[0]
     try:
         os.kill(process.pid, signal.SIGSTOP)  # or it would see the watchdog die
@@ -444,7 +454,8 @@ def test_of_a_command_whose_supervisor_and_watchdog_are_both_killed_only_itself_
 
 @linux_only
 def test_a_command_whose_supervisor_and_watchdog_are_both_stopped_ends_when_one_goes_on(supervise):
-    process, pid, watchdog, deadline = supervise("sleep", "1000", deadline_in=4.0)
+    process, pid, deadline = supervise("sleep", "1000", deadline_in=4.0)
+    watchdog = watchdog_of(pid)
     os.kill(process.pid, signal.SIGSTOP)
     os.kill(watchdog, signal.SIGSTOP)
     until(lambda: steady_seconds() > deadline, "the deadline")
@@ -495,7 +506,8 @@ def test_in_a_delegated_cgroup_all_ends_that_the_command_started_whoever_it_runs
     try:
         if not until(lambda: (shared / "notes").exists() or process.poll() is not None) or process.poll() is not None:
             pytest.skip(f"an unprivileged user cannot use this interpreter: {process.stderr.read()!r}")
-        pid, watchdog, _ = (shared / "notes").read_text().split()
+        pid = int((shared / "notes").read_text().split()[0])
+        watchdog = watchdog_of(pid)
         (inner,) = [path for path in folder.iterdir() if path.is_dir()]
 
         def as_root():
@@ -503,10 +515,10 @@ def test_in_a_delegated_cgroup_all_ends_that_the_command_started_whoever_it_runs
             return numbers if [os.stat(f"/proc/{number}").st_uid for number in numbers] == [0, 0, 0] else None
 
         everyone = until(as_root, "three processes of root")
-        os.kill(process.pid if lost == "command" else int(watchdog), signal.SIGKILL)
+        os.kill(process.pid if lost == "command" else watchdog, signal.SIGKILL)
         until(lambda: not any(map(lives, everyone)), "their end")
         until(lambda: not inner.exists(), "the end of the cgroup")
-        assert int(pid) in everyone
+        assert pid in everyone
     finally:
         process.kill()
         process.communicate()
@@ -686,7 +698,7 @@ def test_many_feeds_from_many_threads_stay_whole(start):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_the_supervisors_signals_are_the_commands(supervise, signum):
-    process, pid, _watchdog, _deadline = supervise("sleep", "1000", mode="feed")
+    process, pid, _deadline = supervise("sleep", "1000", mode="feed")
     process.send_signal(signum)
     assert process.wait(LONG) == 128 + signum
     assert not lives(pid)
@@ -909,10 +921,10 @@ def test_ctrl_z_where_nobody_could_continue_it_is_a_hiccup(screen, tmp_path):
 
 STOPPED_AT_ONCE = """
 import socket, sys
-sys.path.insert(0, sys.argv[2])
+sys.path.insert(0, sys.argv[1])
 from ddb_lease.cli.watchdog import Frames, frame
 
-control = socket.socket(fileno=int(sys.argv[1]))
+control = socket.socket(fileno=int(sys.argv[2]))
 control.recv(65536)
 control.sendall({words})
 heard, frames = [], Frames()
@@ -934,20 +946,15 @@ control.sendall(frame("exited", "code", 5, "itself", 1.0))
     ids=["in one breath", "stopped before its start was seen"],
 )
 def test_a_command_stopped_as_soon_as_it_started_is_continued(monkeypatch, words):
-    def spawn():
-        ours, theirs = socket.socketpair()
-        with theirs:
-            program = STOPPED_AT_ONCE.format(words=words)
-            root = str(Path(__file__).resolve().parents[2])
-            argv = [sys.executable, "-c", program, str(theirs.fileno()), root]
-            return subprocess.Popen(argv, pass_fds=[theirs.fileno()]), ours
-
-    monkeypatch.setattr(supervisor_module, "_spawn_watchdog", spawn)
-    monkeypatch.setattr(supervisor_module, "_stop_ourselves", lambda: None)
+    program, root = STOPPED_AT_ONCE.format(words=words), str(Path(__file__).resolve().parents[2])
+    monkeypatch.setattr(supervisor_module, "watchdog_line", lambda: ["-c", program, root])
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *words: sent.append(words))  # else it would stop these tests
     command = SupervisedCommand.start(["true"], deadline=steady_seconds() + FAR, grace=0.3)
     ended = command.wait(LONG)
     assert ended is not None
     assert ended.code == 5
+    assert sent == [(os.getpgrp(), signal.SIGTSTP)]
 
 
 def test_a_command_in_a_pipe_gets_the_terminal_when_it_asks(shell, tmp_path):

@@ -1,6 +1,6 @@
 """A small supervisor for the tests: `watchdog_supervisor.py NOTES DEADLINE_IN GRACE[,RESERVE] feed|hold COMMAND...`.
 
-It writes "COMMAND_PID GUARD_PID DEADLINE" to NOTES once the command runs, and exits with its status.
+It writes "COMMAND_PID DEADLINE" to NOTES once the command runs, and exits with its status.
 """
 
 import os
@@ -33,7 +33,7 @@ def main() -> int:
         threading.Thread(target=feed_forever, daemon=True).start()
     with pass_on(command):
         fresh = Path(notes + ".new")
-        fresh.write_text(f"{command.pid} {command._watchdog.pid} {deadline!r}")
+        fresh.write_text(f"{command.pid} {deadline!r}")
         os.replace(fresh, notes)
         ended = command.wait()
     return ended.returncode
