@@ -20,9 +20,9 @@ from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
 from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.dynamodb.signing import refused_as_untimely
+from ddb_lease.dynamodb.table import POLL_SECONDS
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 
-_POLL_SECONDS: Final = (0.2, 1.5)
 _SURELY_MISSING_SECONDS: Final = 5.0
 """A creation without an answer may still arrive: so long is a table without an answer asked for that does not exist."""
 
@@ -85,7 +85,7 @@ def drop_table(
         return give_up() or stop_in_time(state)
 
     return Retrying(
-        retry=retry_if_exception_type(StoreUnavailable), wait=wait_random(*_POLL_SECONDS), stop=stop, reraise=True
+        retry=retry_if_exception_type(StoreUnavailable), wait=wait_random(*POLL_SECONDS), stop=stop, reraise=True
     )(once)
 
 

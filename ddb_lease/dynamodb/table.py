@@ -37,7 +37,7 @@ _AS_IT_IS: Final = TableOptions()
 _LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
 _REACH_SECONDS: Final = 10.0
 """So long it is tried to reach a service that has answered nothing yet: from some networks it cannot be."""
-_POLL_SECONDS: Final = (0.2, 1.5)
+POLL_SECONDS: Final = (0.2, 1.5)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
 """Naming rules of DynamoDB's developer guide. The embedded engine takes any name."""
@@ -291,7 +291,7 @@ class _Maker:
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(
             retry=retry,
-            wait=wait_random(*_POLL_SECONDS),
+            wait=wait_random(*POLL_SECONDS),
             stop=until(self._clock.steady, self._deadline),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )

@@ -9,12 +9,9 @@ from urllib.parse import urlsplit
 from ddb_lease.local.admission import authorization
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import EngineError
-from ddb_lease.local.messages import HEALTH_PATH, LEASES_PATH
+from ddb_lease.local.messages import ANSWER_S, HEALTH_PATH, LEASES_PATH
 
 _OK = 200
-
-# An engine answers in a millisecond; on a machine that is busy starting processes, in a second or two.
-_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +77,7 @@ def forget_awaited(engine: Engine) -> Report:
 
 def _report(engine: Engine, method: str) -> Report:
     try:
-        document = _ask(engine, method, LEASES_PATH, _ANSWER_S)
+        document = _ask(engine, method, LEASES_PATH, ANSWER_S)
     except (OSError, http.client.HTTPException) as error:
         raise EngineError(f"the engine at {engine.endpoint_url} does not answer: {error}") from error
     if not isinstance(document, dict):

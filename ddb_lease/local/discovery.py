@@ -19,10 +19,8 @@ from ddb_lease.local.control import instance_id
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import MISSING_EXTRA, EngineError
 from ddb_lease.local.folder import Folder, locate
+from ddb_lease.local.messages import ANSWER_S
 from ddb_lease.local.place import open_private
-
-# An engine answers in a millisecond; on a machine that is busy starting processes, in a second or two.
-_ANSWER_S = 10.0
 
 # After SIGKILL, only the kernel's clean-up remains.
 _KILLED_S = 5.0
@@ -113,7 +111,7 @@ def _find(folder: Folder) -> Engine | None:
 
 def _health(engine: Engine) -> _Health:
     """Ask an engine for its instance id, and ask again until it answers or the time is up."""
-    deadline_s = time.monotonic() + _ANSWER_S
+    deadline_s = time.monotonic() + ANSWER_S
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
             return _Health.ALIVE if instance_id(engine, timeout_s=left_s) == engine.instance_id else _Health.GONE

@@ -10,6 +10,9 @@ HEALTH_PATH = "/_engine/health"
 LEASES_PATH = "/_engine/leases"
 """GET returns the report of `keeper`; POST makes the engine wait for no lease of an earlier engine."""
 
+ANSWER_S = 10.0
+"""So long may an answer take. It takes a millisecond; on a machine that is busy starting processes, a second or two."""
+
 # botocore takes the part after the `#` as the error code.
 _ERROR_PREFIX = "com.amazonaws.dynamodb.v20120810#"
 

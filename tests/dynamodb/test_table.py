@@ -85,7 +85,7 @@ class Service:
 
 @pytest.fixture
 def service(monkeypatch):
-    monkeypatch.setattr("ddb_lease.dynamodb.table._POLL_SECONDS", (0.0, 0.01))
+    monkeypatch.setattr("ddb_lease.dynamodb.table.POLL_SECONDS", (0.0, 0.01))
     return Service()
 
 

@@ -136,7 +136,7 @@ def test_an_unreadable_record_counts_as_none(folder, content):
 
 def test_an_engine_that_is_silent_but_alive_is_not_replaced(monkeypatch):
     engine = start()
-    monkeypatch.setattr(discovery, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(discovery, "ANSWER_S", 0.2)
     os.kill(engine.pid, signal.SIGSTOP)
     with pytest.raises(EngineError, match=f"pid {engine.pid} holds .* does not answer"):
         start()
@@ -331,7 +331,7 @@ def test_an_engine_is_what_answers_with_its_own_id_and_nothing_else(folder, stat
 
 def test_an_address_that_is_silent_is_asked_again_and_given_up_where_no_engine_lives(folder, monkeypatch):
     locate().make()
-    monkeypatch.setattr(discovery, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(discovery, "ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
