@@ -152,7 +152,7 @@ class Leader(NotAsync, BelongsHere):
         self.name = self._core.name
         self.table = self._core.table
         self._on_elected, self._on_lost, self._data = on_elected, on_lost, data
-        self._tenure: _Tenure | None = None
+        self._tenure: Tenure | None = None
         self._begun = self._stopping = False
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -353,7 +353,7 @@ class Leader(NotAsync, BelongsHere):
             held = self._elected()
             if held is None:
                 return
-            tenure = self._tenure = _Tenure(held, self._on_lost, core=self._core)
+            tenure = self._tenure = Tenure(held, self._on_lost, core=self._core)
             try:
                 with tenure.lease:
                     require_one_leader(self.name, tokens=self._core.state.settings.max_tokens, slot=held.slot)
@@ -392,7 +392,7 @@ class Leader(NotAsync, BelongsHere):
         while not self._stopping and (left := ends_at - steady()) > 0:
             self._wakeup.pause(left)
 
-    def _lead(self, tenure: _Tenure) -> None:
+    def _lead(self, tenure: Tenure) -> None:
         if self._stopping or not tenure.begin():
             return
         try:
@@ -404,7 +404,7 @@ class Leader(NotAsync, BelongsHere):
             tenure.finish()
 
 
-class _Tenure:
+class Tenure:
     """From one election to its end.
 
     Args:

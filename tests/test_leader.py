@@ -237,7 +237,7 @@ def test_an_interrupt_right_after_the_election_gives_the_place_up(lead, environm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ddb_lease.leader._Tenure", interrupt)
+        patch.setattr("ddb_lease.leader.Tenure", interrupt)
         with pytest.raises(KeyboardInterrupt):
             lead(nothing).run()
     eventually(lambda: environment.bucket(bucket_name).status().free == 1, within=LONG)

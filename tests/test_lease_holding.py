@@ -599,7 +599,7 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, tabl
     if how == "by hand":
         lease.renew()
     else:
-        core_of(bucket)._renewer.renew([held_of(lease)])
+        held_of(lease).group.renew([held_of(lease)])
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
@@ -618,7 +618,7 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     environment.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
-        lease.renew() if how == "by hand" else core_of(bucket)._renewer.renew([held_of(lease)])
+        lease.renew() if how == "by hand" else held_of(lease).group.renew([held_of(lease)])
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 30_000

@@ -20,7 +20,7 @@ LEADING = Chapter(
         Mutant(
             name="the place is given away only when the lost-callback has returned",
             module=_LEADER,
-            target="_Tenure.end",
+            target="Tenure.end",
             code="self._core.runtime.heartbeat().call_back(self._ended, line=self._core.driver)",
             without="self._over = True",
             noticed_by=(f"{_LEADER_TESTS}::test_a_leader_is_told_that_it_leads_and_that_it_does_not_any_more",),
@@ -28,7 +28,7 @@ LEADING = Chapter(
         Mutant(
             name="the lost-callback is called once",
             module=_LEADER,
-            target="_Tenure._ended",
+            target="Tenure._ended",
             code="not self._once.acquire(blocking=False)",
             without="False",
             noticed_by=(f"{_LEADER_TESTS}::test_the_lost_callback_is_called_once_even_if_it_stops_the_leader",),
@@ -63,7 +63,7 @@ LEADING = Chapter(
         Mutant(
             name="a join in the lost-callback does not wait for itself",
             module=_LEADER,
-            target="_Tenure.tells_here",
+            target="Tenure.tells_here",
             code="self._telling is threading.current_thread()",
             without="False",
             noticed_by=(f"{_LEADER_TESTS}::test_a_join_in_on_lost_does_not_wait_for_itself",),
