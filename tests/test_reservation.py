@@ -15,7 +15,7 @@ from ddb_lease._protocol.messages import Rejected
 from ddb_lease._protocol.rates.messages import Charge, Settle
 from tests.conftest import TABLE
 from tests.rates import KeyTable
-from tests.support import LOST, NO_ANSWERS
+from tests.support import CONFLICT, LOST, NO_ANSWERS
 
 CONTRACT = True  # the simulator's DynamoDB too
 HOUR = 3_600.0
@@ -110,10 +110,10 @@ def test_without_a_block_it_is_settled_by_hand(slow):
     reservation = slow.reserve(6)
     assert not reservation.settled
     assert 299 < reservation.remaining <= 300
-    assert "permits=6, held" in repr(reservation)
+    assert repr(reservation) == f"<Reservation of rate {slow.name!r}: permits=6, held>"
     assert reservation.settle(0)
     assert reservation.remaining == 0.0
-    assert "settled" in repr(reservation)
+    assert repr(reservation) == f"<Reservation of rate {slow.name!r}: permits=6, settled>"
     assert available(slow) == 10
 
 
@@ -232,6 +232,17 @@ def test_without_an_answer_the_numbers_are_sent_with_the_next_settlement(slow, c
     slow.tap.everything_fails = None
     slow.tap.clear()
     assert second.settle(1) is True
+    assert available(slow) == 8
+
+
+def test_a_settlement_that_others_are_in_the_way_of_is_not_sent_again_at_once(slow, environment):
+    reservation, sent_at = slow.reserve(6), []
+    for _ in range(20):
+        slow.tap.inject(
+            Settle, answer=CONFLICT, commits=False, before=lambda _: sent_at.append(environment.clock.steady())
+        )
+    assert reservation.settle(2) is True
+    assert len(set(sent_at)) == len(sent_at) == 20, "each waits a moment, also where it goes on after several"
     assert available(slow) == 8
 
 
