@@ -481,3 +481,27 @@ def test_an_interrupt_at_the_start_of_the_telling_thread_neither_repeats_nor_los
     for job in jobs:
         job.join(30.0)
     assert told == happened
+
+
+def test_events_that_wait_together_are_told_by_one_job_and_later_ones_by_another():
+    jobs, told = [], []
+
+    class Calls:
+        def heartbeat(self):
+            return self
+
+        def call_back(self, job, *, line):
+            jobs.append(job)
+
+    reporter = EventReporter("bucket", told.append, runtime=Calls())
+    happened = [Throttled(bucket="bucket", operation=str(number)) for number in range(5)]
+    for event in happened[:3]:
+        reporter.queue(event)
+    assert len(jobs) == 1, "while on_event hangs, no more jobs wait for the threads that other callbacks need too"
+    jobs[0]()
+    assert told == happened[:3]
+    for event in happened[3:]:
+        reporter.queue(event)
+    assert len(jobs) == 2
+    jobs[1]()
+    assert told == happened
