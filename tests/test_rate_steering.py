@@ -496,6 +496,31 @@ def test_a_larger_policy_is_found_before_a_call_is_refused(rates, environment):
 
 
 @pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
+@pytest.mark.parametrize(
+    ("lately", "reads"),
+    [
+        (lambda _: None, {"ReadPolicy": 1, "ReadKey": 1}),
+        (lambda limiter: limiter.policy(), {"ReadKey": 1}),
+        (lambda limiter: limiter.key("k").try_acquire(), {"ReadPolicy": 1}),
+    ],
+    ids=["nothing", "the policy", "the key"],
+)
+def test_what_was_read_lately_is_not_read_again_before_a_call_is_refused(
+    rates, bucket_name, environment, under, lately, reads
+):
+    limiter = rates()
+    key = limiter.key("k", under=[rates(name=f"{bucket_name}-above", burst=20)] if under else ())
+    assert key.try_acquire()
+    environment.clock.pass_time(1.5)
+    lately(limiter)
+    limiter.tap.clear()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="from 1 to 5"):
+            key.try_acquire(6)
+    assert limiter.tap.count() == reads
+
+
+@pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
 def test_what_is_too_many_is_named_by_its_limit(rates, bucket_name, under):
     settings = {"rate": None, "burst": None, "limits": SETTINGS}
     above = [rates(name=f"{bucket_name}-above", **settings).key("a")] if under else []
