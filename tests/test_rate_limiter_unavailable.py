@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,16 @@ from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.pages import blocks
 from tests.rate_apis import APIS, limiter_of
-from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap, every_lock_held
+from tests.support import (
+    LOST,
+    REJECTED,
+    THROTTLED,
+    UNSENT,
+    SimulatedClients,
+    SteppingWakeup,
+    Tap,
+    every_lock_held,
+)
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rates.md").read_text()
 HOUR = 3600.0
@@ -57,8 +67,8 @@ def make(request, service, loop):
             settings = {name: value for name, value in settings.items() if name not in {"rate", "per"}}
         if "client" not in settings:
             settings |= {"session": service.session(), "endpoint_url": service.endpoint_url}
-        name = settings.pop("name", "api")
-        one = limiter_of(request.param, loop, name, runtime=Runtime(wrap=tap.around), **settings)
+        name, ports = settings.pop("name", "api"), settings.pop("ports", {})
+        one = limiter_of(request.param, loop, name, runtime=Runtime(wrap=tap.around, **ports), **settings)
         one.tap = tap
         made.append(one)
         return one
@@ -302,6 +312,31 @@ def test_a_forked_child_of_a_process_in_an_outage_waits_for_no_lock_of_its_paren
         core.after_fork_in_child()
         decision = in_thread(lambda: limiter.key("k").check()).result(20)
     assert (decision.allowed, decision.decided_by) == (True, "local")
+
+
+# Behind others.
+
+
+@pytest.mark.parametrize("asks", ["try_acquire", "check"])
+def test_behind_one_that_waits_for_its_answer_a_try_is_denied_and_a_check_raises(make, in_thread, asks):
+    environment = SimulatedClients(make)  # here it only moves the clock
+    ports = {"clock": environment.clock, "wakeup": lambda: SteppingWakeup(environment), "skips_time": True}
+    limiter = make(ports=ports)
+    key = limiter.key("k")
+    assert key.try_acquire()
+    asked, answer = threading.Event(), threading.Event()
+    limiter.tap.inject(Charge, before=lambda _: asked.set() or answer.wait(60))
+    in_front = in_thread(key.acquire)
+    try:
+        assert asked.wait(60)
+        if asks == "try_acquire":
+            assert key.try_acquire() is False, "at once they cannot be had"
+        else:
+            with pytest.raises(StoreUnavailable, match="the service did not answer in time those of this process"):
+                key.check()
+    finally:
+        answer.set()
+    in_front.result(60)
 
 
 # And back; and what is logged.
