@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, LeaseLost, RateTimeout, StoreUnavailable
+from ddb_lease._protocol.messages import Release
 from ddb_lease.aio import RateLimiter, acquire_all
-from tests.conftest import TABLE
+from tests.conftest import PATIENCE, TABLE
 from tests.support import THROTTLED, UNSENT, Table, eventually, leases_in
 
 CONTRACT = True
@@ -94,6 +95,22 @@ def test_what_cannot_be_had_in_time_leaves_nothing_held(two, table):
         await holder.release()
         async with await acquire_all(two, timeout=5):
             pass
+
+    asyncio.run(main())
+
+
+def test_it_holds_nothing_while_it_waits(two, table):
+    async def main():
+        holder = await two[1].acquire(5, count=2)
+        loop, gave_back = asyncio.get_running_loop(), asyncio.Event()
+        two[0].tap.inject(Release, after=lambda _: loop.call_soon_threadsafe(gave_back.set))
+        waiting = asyncio.create_task(acquire_all(two, timeout=PATIENCE))
+        await asyncio.wait_for(gave_back.wait(), PATIENCE)
+        assert leased(table, two[0]) == {}
+        assert not waiting.done()
+        await holder.release()
+        async with await waiting as leases:
+            assert leases.held
 
     asyncio.run(main())
 
