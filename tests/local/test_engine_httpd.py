@@ -96,7 +96,9 @@ def test_a_request_without_a_length_is_refused_and_its_connection_closed(engine,
         send(connection, f"POST / HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
         response = received(connection)
         assert response.status == 411
-        assert json.loads(response.read())["__type"].endswith("#ValidationException")
+        refusal = json.loads(response.read())
+        assert refusal["__type"].endswith("#ValidationException")
+        assert refusal["message"] == "Content-Length is required"
         assert response.getheader("Connection") == "close"
         assert is_closed(connection)
 
@@ -106,7 +108,9 @@ def test_a_request_that_is_too_large_is_refused_before_its_body_is_read(engine):
         send(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20971521\r\n\r\n")
         response = received(connection)
         assert response.status == 413
-        assert json.loads(response.read())["__type"].endswith("#ValidationException")
+        refusal = json.loads(response.read())
+        assert refusal["__type"].endswith("#ValidationException")
+        assert refusal["message"] == "the request is too large"
         assert is_closed(connection)
 
 
