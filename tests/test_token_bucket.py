@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import ConfigurationError, DynamoDBTokenBucket, StoreRejected
+from ddb_lease import ConfigurationError, DynamoDBTokenBucket, StoreRejected, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Take
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
@@ -46,6 +46,20 @@ def new_tokens(engine, session, bucket_name, table):
     yield make
     for bucket in made:
         bucket.close()
+
+
+@pytest.fixture
+def on_a_clock(new_tokens, environment):
+    """Makes clients on the environment's clock."""
+
+    def make(**arguments):
+        tap = DatedTap(environment.clock)
+        runtime = Runtime(clock=environment.clock, wrap=tap.around, wakeup=lambda: SteppingWakeup(environment))
+        bucket = new_tokens(runtime=runtime, **arguments)
+        bucket.tap = tap
+        return bucket
+
+    return make
 
 
 def test_a_token_is_acquired_and_released(new_tokens, table):
@@ -292,6 +306,37 @@ def test_many_may_initialize_one_bucket_at_a_time(new_tokens, table):
     assert set(table.slots()) == set(range(110))
 
 
+@pytest.mark.parametrize(("in_vain", "fills"), [(5, True), (6, False)])
+def test_initializing_is_given_up_where_it_is_in_vain_again_and_again(on_a_clock, table, in_vain, fills):
+    bucket = on_a_clock(max_tokens=101)  # 99 are made with it
+    for _ in range(in_vain):
+        bucket.tap.inject(
+            Take,
+            before=lambda request: table.set(request.mints[0], fence=1, ttl=4_000_000_000),
+            after=lambda request: table.delete(request.mints[0]),
+        )
+    if fills:
+        bucket.initialize_bucket()
+    else:
+        with pytest.raises(StoreUnavailable, match="is not filled: others change it at the same time"):
+            bucket.initialize_bucket()
+    assert len(table.slots()) == (101 if fills else 99)
+
+
+def test_a_service_that_answers_late_or_not_at_all_ends_initializing_and_cleaning_up(on_a_clock, environment, caplog):
+    for call in ("initialize_bucket", "cleanup_expired_tokens"):
+        bucket, began = on_a_clock(), environment.clock.steady()
+        for _ in range(5):
+            bucket.tap.inject(Look, before=lambda _: environment.clock.pass_time(5.2), answer=LOST)
+        if call == "initialize_bucket":
+            with pytest.raises(StoreUnavailable):
+                bucket.initialize_bucket()
+        else:
+            assert bucket.cleanup_expired_tokens() == 0
+            assert "stopped early" in caplog.text
+        assert environment.clock.steady() - began == pytest.approx(10.4, abs=0.5), "ten seconds, and a request's time"
+
+
 def test_initializing_mints_nothing_beyond_a_bucket_that_shrinks_meanwhile(new_tokens, new_bucket, table):
     operator = new_bucket(max_tokens=120)
     operator.acquire(timeout=5).release()
@@ -338,13 +383,8 @@ def kept_in_memory(token):
     return any(type(thing) is Grant and thing.lease_id == token for thing in gc.get_objects())
 
 
-def test_a_token_is_known_until_long_after_its_end_and_then_forgotten(new_tokens, environment):
-    tap = DatedTap(environment.clock)
-    bucket = new_tokens(
-        max_tokens=9,
-        token_timeout_seconds=30,
-        runtime=Runtime(clock=environment.clock, wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)),
-    )
+def test_a_token_is_known_until_long_after_its_end_and_then_forgotten(on_a_clock, environment):
+    bucket = on_a_clock(max_tokens=9, token_timeout_seconds=30)
     first, _ = bucket.acquire_token()
     environment.clock.pass_time(50)
     second, _ = bucket.acquire_token()
