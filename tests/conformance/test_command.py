@@ -170,7 +170,8 @@ def test_a_difference_shows_both_answers_and_the_request_id_and_the_exit_code(co
     assert "  ok  claim a free slot: Claim (put_item): ok; 1 unit; Done [" in out
     where = out.index("DIFF  renew in a batch: RenewEach (batch_execute_statement) [")
     assert "\n        expected  ok [item]; 1 unit; Each [Done]\n        seen      ValidationException" in out[where:]
-    assert "not tried; name one with --without-partiql" in out
+    left_out = "a batch of a role without PartiQLUpdate: not tried; name one with --without-partiql PROFILE"
+    assert f"\n  --  {left_out}\n" in out
     assert out.endswith("3 probes: 2 as expected, 1 different\n")
     assert "deleted" in told
     assert "please report it" in told
@@ -237,6 +238,8 @@ def test_a_role_without_partiql_must_be_denied_a_batch(conform, few_probes, monk
     )
     _, out, _ = conform("--yes", "--quick", "--json", "--without-partiql", "narrow")
     told = json.loads(out.splitlines()[-1])
+    assert (told["probe"], told["request"]) == ("a batch of a role without PartiQLUpdate", "RenewEach")
+    assert told["expected"] == "AccessDenied, of the batch or of each statement"
     assert (told["seen"], told["as_expected"]) == (seen, fine)
     assert profiles == [("narrow", "us-east-1")]
 
