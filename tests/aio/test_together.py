@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, LeaseLost, RateTimeout, StoreUnavailable
-from ddb_lease._protocol.messages import Release
+from ddb_lease._protocol.messages import Claim, Release
+from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio import RateLimiter, acquire_all
 from tests.conftest import PATIENCE, TABLE
-from tests.support import THROTTLED, UNSENT, Table, eventually, leases_in
+from tests.support import THROTTLED, UNSENT, Table, Tap, eventually, leases_in
 
 CONTRACT = True
 NOT_ON = ("embedded", "ministack", "dynoxide")  # it sends what acquire and release send, and nothing else
@@ -123,6 +125,31 @@ def test_permits_are_taken_last_and_not_at_all_if_they_come_too_late(two, table,
             with pytest.raises(RateTimeout):
                 await acquire_all(two, timeout=1, rate=(limiter, 2))
             assert (await limiter.status()).available == 1
+
+    asyncio.run(main())
+    assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+
+@pytest.mark.parametrize("awaited", ["the other bucket", "the permits"])
+def test_nothing_is_returned_of_which_one_was_lost_meanwhile(two, table, session, engine, bucket_name, awaited):
+    async def main():
+        loop, tap = asyncio.get_running_loop(), Tap()
+        at = {"table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
+
+        def lose(_):  # on the thread of a request
+            (lease_id,) = leased(table, two[0]).values()
+            assert asyncio.run_coroutine_threadsafe(two[0].release(lease_id), loop).result(PATIENCE)
+
+        async with RateLimiter(f"{bucket_name}-calls", rate=5, runtime=Runtime(wrap=tap.around), **at) as limiter:
+            await (await acquire_all(two, timeout=PATIENCE, rate=limiter)).release()
+            tap.clear()
+            if awaited == "the permits":
+                tap.inject(Charge, after=lose)
+            else:
+                two[1].tap.inject(Claim, after=lose)
+            with pytest.raises(LeaseLost, match="by its id"):
+                await acquire_all(two, timeout=PATIENCE, rate=limiter)
+            assert len(tap.of(Charge)) == (awaited == "the permits"), "what is lost before costs no permit"
 
     asyncio.run(main())
     assert leased(table, two[0]) == leased(table, two[1]) == {}
