@@ -224,6 +224,17 @@ def test_a_reservation_whose_answer_is_lost_is_held_once(slow, commits):
     assert available(slow) == 7
 
 
+def test_a_reservation_that_the_item_shows_was_not_made_is_not_looked_for(rates):
+    one, other = (rates(rate=10, per=10 * HOUR, burst=10) for _ in range(2))
+    one.acquire()
+    one.tap.inject(Charge, answer=LOST, commits=False, after=lambda _: other.acquire(5))
+    with pytest.raises(AcquireTimeout):
+        one.reserve(6, timeout=30)
+    one.tap.clear()
+    assert one.try_acquire()
+    assert one.tap.count() == {"Charge": 1}
+
+
 def test_without_an_answer_the_numbers_are_sent_with_the_next_settlement(slow, caplog):
     first, second = slow.reserve(3), slow.reserve(3)
     slow.tap.everything_fails = NO_ANSWERS[0]
