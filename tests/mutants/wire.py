@@ -126,7 +126,7 @@ WIRE = Chapter(
             name="a table named by its ARN has its account's endpoint",
             module=_STORE,
             target="Store._use",
-            code='not self._address.table.startswith("arn:")',
+            code='not self.address.table.startswith("arn:")',
             without="True",
             noticed_by=(f"{_TESTS}::test_a_table_named_by_its_arn_takes_botocores_path",),
         ),
