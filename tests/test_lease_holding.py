@@ -11,13 +11,13 @@ from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailabl
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Reply
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats, Naps, start_thread
-from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
 from scripts.harness.inside import core_of, held_of
 from tests.support import (
     LOST,
     UNSENT,
+    EndingWakeup,
     MovableClock,
     Stalling,
     Tap,
@@ -306,18 +306,6 @@ def test_one_lease_in_trouble_delays_no_other(environment, table):
 # In real time: threads
 
 
-class MortalWakeup(Wakeup):
-    """Ends the thread that pauses on it, as hardly anything can: a heartbeat survives whatever its turns raise."""
-
-    deadly = False
-
-    def pause(self, seconds):
-        if not self.deadly:
-            super().pause(seconds)
-        if self.deadly:
-            raise SystemExit
-
-
 @pytest.fixture
 def quick(new_bucket):
     """Makes clients with a heartbeat of their own and leases of a few seconds.
@@ -328,7 +316,7 @@ def quick(new_bucket):
     def make(lease_seconds=6):
         clock = SystemClock()
         tap = Tap()
-        wakeup, threads = MortalWakeup(), []
+        wakeup, threads = EndingWakeup(), []
 
         def start(run):
             threads.append(start_thread(run))
@@ -389,10 +377,10 @@ def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
 def test_a_heartbeat_that_died_is_started_again(quick, notice):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
-    bucket.wakeup.deadly = True
+    bucket.wakeup.over = True
     bucket.wakeup.wake()
     bucket.threads[0].join(30)
-    bucket.wakeup.deadly = False
+    bucket.wakeup.over = False
     eventually(bucket.heartbeats.overslept)
     notice(bucket, lease)
     assert [thread.is_alive() for thread in bucket.threads] == [False, True]

@@ -20,7 +20,7 @@ from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
 from ddb_lease.testing.manual_heartbeat import InlineWorkers
 from tests.interrupting import interrupted
-from tests.support import MovableClock
+from tests.support import EndingWakeup, MovableClock
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
 LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
@@ -106,18 +106,6 @@ class PassingWakeup(Wakeup):
             raise EndOfTest
         self.pauses.append(seconds)
         self.clock.pass_time(seconds + self.late)
-
-
-class EndingWakeup(Wakeup):
-    """Pauses in real time; the thread ends when the test is over."""
-
-    over = False
-
-    def pause(self, seconds):
-        if not self.over:
-            super().pause(seconds)
-        if self.over:
-            raise EndOfTest
 
 
 class Here:
@@ -755,7 +743,7 @@ class Running(Heartbeats):
 
     def started(self, run):
         def until_it_ends():
-            with contextlib.suppress(EndOfTest):
+            with contextlib.suppress(SystemExit):
                 run()
 
         self.threads.append(start_thread(until_it_ends))
