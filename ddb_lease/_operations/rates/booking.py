@@ -9,7 +9,8 @@ Invariants:
 - An attempt with an unknown outcome that others wait for is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Permits that are booked far ahead are forgone, and booked anew, where a new policy, an override or a reset admits
   them earlier: see `using`.
-- Who cannot be served within its timeout is told as soon as that is known.
+- Who cannot be served within its timeout is told as soon as that is known. Nobody is told so whose permits another has
+  booked meanwhile.
 - A call with a `grace` keeps its place after its timeout where it only stood behind others, and nothing denies its
   permits: it goes on as a try. Its permits may be in the charge that is under way.
 - A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
@@ -118,10 +119,12 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
             last: Admission = yield from _patience(state, book, booking).after(outcome, tries.run)
             outcome = last
         if not isinstance(outcome, Booked):
-            if not (booking.grace and is_undecided(state, book, booking.wanted, outcome)):
-                return outcome
-            booking.go_on(now=state.time.steady())
-            continue
+            with state.lock:  # who books for it does so under the lock, on another thread
+                if booking.due is None:
+                    if not (booking.grace and is_undecided(state, book, booking.wanted, outcome)):
+                        return outcome
+                    booking.go_on(now=state.time.steady())
+                    continue
         if (yield from until_used(state, key, book, booking, process=tries.process)):
             return Admitted()
 

@@ -1,5 +1,6 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
+import itertools
 import weakref
 from dataclasses import replace
 from random import Random
@@ -21,7 +22,7 @@ from ddb_lease._state.rates import booking_queue
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, World, excess, fates_of, jain
-from tests.support import memory_of
+from tests.support import WatchedLock, memory_of
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
 """Each example is a whole schedule."""
@@ -372,6 +373,35 @@ def test_what_a_cancelled_caller_booked_goes_to_another_of_its_process():
     assert round((third.admitted_at - START) / NS, 1) == 1.0
     assert round((second.admitted_at - START) / NS, 1) == 2.0
     assert len(world.items.charges) == charged
+
+
+@pytest.mark.parametrize("patience", [0, NS // 2])
+def test_whose_permits_another_thread_books_while_it_finds_none_has_them(patience):
+    for step in range(1, 10):
+        world = World(Limit(1, burst=1), [0])
+        for _ in range(40):  # more than may book now
+            world.call(0, patience=600 * NS)
+        world.run(START + NS // 2)
+        state, dealt, steps = world.processes[0].state, [], itertools.count(1)
+        book = state.book("")
+        before = len(book.waiting())
+
+        def others_book(world=world, book=book, before=before, dealt=dealt, steps=steps, step=step):
+            if len(book.waiting()) > before and next(steps) == step:
+                for one in book.waiting():
+                    book.give_back(one.wanted, due=world.now)
+                dealt += book.deal(now=world.now, steady=world.now / NS)
+
+        state.lock = WatchedLock()
+        state.lock.before = others_book
+        late = world.call(0, patience=patience)
+        if not dealt:
+            break
+        world.run(world.now + 60 * NS)
+        assert late.booking in dealt
+        assert late.outcome == Admitted(), f"before lock {step}"
+    assert step > 3, "it takes the lock to find its place, to look, and to end"
+    assert isinstance(late.outcome, Denied)
 
 
 def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():
