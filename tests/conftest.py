@@ -212,6 +212,8 @@ def table(engine, hands, bucket_name) -> Iterator[Table]:
     What a test leaves there is dropped by the engine itself, if that makes the next test cheaper: deleting the items of a
     rate takes dozens of requests.
     """
+    # Where a module has an `engine` of its own, pytest may keep the clients of another one.
+    assert hands.meta.endpoint_url == engine.endpoint_url
     yield Table(hands, TABLE, bucket_name)
     engine.drop(bucket_name)
 

@@ -15,15 +15,11 @@ from ddb_lease._protocol.rates.messages import Charge, CreatePolicy, ReadPolicy
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.booking import Booking
 from scripts.harness.inside import core_of
-from scripts.harness.simulated_engine import simulated
 from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually, wanted
 
-
-@pytest.fixture(scope="session")
-def engine():
-    """What an engine does with a charge is tried elsewhere."""
-    with simulated() as running:
-        yield running
+CONTRACT = True  # the simulator's DynamoDB alone, as it is quick
+NOT_ON = ("embedded", "ministack")
+"""What an engine does with a charge is tried elsewhere."""
 
 
 # Waiting

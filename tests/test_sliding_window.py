@@ -20,7 +20,6 @@ from ddb_lease._protocol.messages import Claim, Look, Mint, Release
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state import log
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
-from scripts.harness.simulated_engine import simulated
 from tests.conftest import TABLE
 from tests.support import LOST, UNSENT, DatedTap, SteppingWakeup, eventually
 
@@ -28,12 +27,9 @@ PERIOD = 20.0
 ANY = 1.0
 """Seconds: as far as the front ends of the service may be apart."""
 
-
-@pytest.fixture(scope="session")
-def engine():
-    """The simulator's DynamoDB alone, as it is quick: what engines do with a claim is tried elsewhere."""
-    with simulated() as running:
-        yield running
+CONTRACT = True  # the simulator's DynamoDB alone, as it is quick
+NOT_ON = ("embedded", "ministack")
+"""What engines do with a claim is tried elsewhere."""
 
 
 @pytest.fixture

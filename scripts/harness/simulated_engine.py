@@ -27,7 +27,8 @@ class Simulated:
     def session(self) -> Any:
         """Like the simulator's clients, without the faults."""
         return types.SimpleNamespace(
-            client=lambda name, *, config, **_: _SimulatedClient(self.execute, config), region_name="us-east-1"
+            client=lambda name, *, config, endpoint_url, **_: _SimulatedClient(self.execute, config, endpoint_url),
+            region_name="us-east-1",
         )
 
     def items(self) -> list[Any]:
@@ -48,8 +49,8 @@ class Simulated:
 
 
 class _SimulatedClient:
-    def __init__(self, execute: Callable[..., Any], config: Any) -> None:
-        self.meta = types.SimpleNamespace(config=config)
+    def __init__(self, execute: Callable[..., Any], config: Any, endpoint_url: str) -> None:
+        self.meta = types.SimpleNamespace(config=config, endpoint_url=endpoint_url)
         self._execute = execute
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
