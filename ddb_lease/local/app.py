@@ -60,7 +60,8 @@ class App:
         access_key_id: The access key that requests must show; a random one by default. None admits every key, for tests
             that tell their clients apart by it.
         folder: Where the journal is, and that of an earlier engine. None: nobody else will ever find this engine.
-        lock: Makes requests atomic. Only a test that provokes the races passes another one.
+        lock: Makes requests atomic. A test passes one to provoke the races, or to reach the backend between requests.
+        backend: The tables; new ones by default. The app closes it.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class App:
         access_key_id: str | None = RANDOM_KEY,
         folder: Folder | None = None,
         lock: AbstractContextManager[object] | None = None,
+        backend: MotoBackend | None = None,
     ) -> None:
         self.clock: Clock = clock or SteadyClock()
         self.instance_id = instance_id or secrets.token_hex(16)
         self.access_key_id = secrets.token_hex(16) if access_key_id == RANDOM_KEY else access_key_id
         self._lock = lock or threading.Lock()
-        self._backend = MotoBackend()
+        self._backend = backend or MotoBackend()
         self._keeper = Keeper(self._backend, Journal(folder, clock=self.clock), clock=self.clock)
         self._tokens: TokenLedger[HttpResponse] = TokenLedger()
 

@@ -120,13 +120,22 @@ class MotoBackend:
         """Delete the items that DynamoDB's TTL would have deleted by now; the number of items deleted."""
         deleted = 0
         self._ranges.forget()
-        for table in self._tables_with_ttl():
+        for table in self._all_tables():
+            if table.ttl.get("TimeToLiveStatus") != "ENABLED":
+                continue
             attribute = table.ttl["AttributeName"]
             for item in table.all_items():
                 if _is_expired(item.attrs.get(attribute), now_s):
                     table.delete_item(item.hash_key, item.range_key)
                     deleted += 1
         return deleted
+
+    def drop_partitions(self, prefix: str) -> None:
+        """Forget all items whose partition keys begin so: a query costs more the more items there are."""
+        self._ranges.forget()
+        for table in self._all_tables():
+            for key in [key for key in table.items if str(key.value).startswith(prefix)]:
+                del table.items[key]
 
     def close(self) -> None:
         """Drop all tables."""
@@ -136,11 +145,9 @@ class MotoBackend:
         known = dynamodb_backends[self._account]
         return known[region].tables if region in known else {}
 
-    def _tables_with_ttl(self) -> Iterator[Any]:
+    def _all_tables(self) -> Iterator[Any]:
         for region in dynamodb_backends[self._account].values():
-            for table in region.tables.values():
-                if table.ttl.get("TimeToLiveStatus") == "ENABLED":
-                    yield table
+            yield from region.tables.values()
 
     def _environ(self, request: HttpRequest) -> dict[str, Any]:
         environ: dict[str, Any] = {

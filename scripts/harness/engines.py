@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from moto.dynamodb.models import dynamodb_backends
-
 from ddb_lease.local.app import App
+from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.engine import Engine
@@ -82,20 +81,16 @@ class Embedded:
     def drop(self, prefix: str) -> None:
         """Forget all partitions whose names begin so: for a query moto sorts every item that there is."""
         with self._lock:
-            # Of every engine of this process: the others have no such partitions.
-            for region in [region for account in list(dynamodb_backends.values()) for region in list(account.values())]:
-                for table in list(region.tables.values()):
-                    for key in [key for key in list(table.items) if str(key.value).startswith(prefix)]:
-                        del table.items[key]
-        self.app.sweep(now_s=0)  # nothing has expired by then; but what it remembers of its tables' order is forgotten
+            self._backend.drop_partitions(prefix)
 
     def close(self) -> None:
         self._stack.close()
         self.app.close()
 
     def _new_app(self) -> App:
+        self._backend = MotoBackend()
         # Tests tell their clients apart by their keys.
-        return App(clock=self._clock, access_key_id=None, lock=self._lock)
+        return App(clock=self._clock, access_key_id=None, lock=self._lock, backend=self._backend)
 
     def _restart(self, app: App) -> None:
         port = int(self.endpoint_url.rpartition(":")[2])

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
+from ddb_lease.local.app import App
 from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.messages import HEALTH_PATH
@@ -199,6 +200,36 @@ def test_a_replayed_answer_has_a_date_and_a_request_id_of_its_own(client, clock)
     again = client.transact_write_items(TransactItems=put, ClientRequestToken="t")["ResponseMetadata"]
     assert first["RequestId"] != again["RequestId"]
     assert first["HTTPHeaders"]["date"] != again["HTTPHeaders"]["date"]
+
+
+def test_partitions_whose_names_begin_so_are_dropped_by_a_tests_backend(clock):
+    backend = MotoBackend()
+    with serve(app=App(clock=clock, backend=backend)) as engine:
+        client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        client.create_table(
+            TableName="double",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        found = [(pk, sk) for pk in ("a-1", "a-2", "b-a") for sk in ("1", "2")]
+        for pk, sk in found:
+            client.put_item(TableName="double", Item={"pk": {"S": pk}, "sk": {"S": sk}})
+
+        def left():
+            asked = {
+                "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :first AND :last",
+                "ProjectionExpression": "#pk, #sk",
+                "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk"},
+                "Limit": 9,
+            }
+            values = [{":pk": {"S": pk}, ":first": {"S": "1"}, ":last": {"S": "2"}} for pk in ("a-1", "a-2", "b-a")]
+            answers = [client.query(TableName="double", ExpressionAttributeValues=each, **asked) for each in values]
+            return [(item["pk"]["S"], item["sk"]["S"]) for answer in answers for item in answer["Items"]]
+
+        assert left() == found
+        backend.drop_partitions("a-")
+        assert left() == found[-2:]
 
 
 def test_a_fault_of_moto_is_an_internal_server_error(engine, monkeypatch, caplog):
