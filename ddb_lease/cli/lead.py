@@ -15,7 +15,8 @@ import contextlib
 import os
 import signal
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from ddb_lease._runtime.leadership import ASIDE_SECONDS, STAND_SECONDS, require_one_leader
 from ddb_lease.bucket import LeaseBucket
@@ -30,6 +31,8 @@ from ddb_lease.cli.streams import say
 from ddb_lease.cli.supervisor import CommandNotStarted
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.lease import Lease
+
+Result = TypeVar("Result")
 
 AWAY_SECONDS: Final = 5.0
 """The pause after the service did not answer."""
@@ -53,19 +56,20 @@ def execute(options: argparse.Namespace) -> int:
         say(str(error))
         return error.exit_code
     with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
-        bucket = stack.enter_context(_bucket(options))
+        # In an outage too: what is stored of the bucket may have to be read.
+        bucket = stack.enter_context(_answered(lambda: asked_bucket(options)[0]))
         candidate = _Candidate(bucket, options=options, signals=signals)
         while (code := candidate.lead(command)) is None:
             pass
         return code
 
 
-def _bucket(options: argparse.Namespace) -> LeaseBucket:
-    """The bucket; an outage is waited out, as what is stored of it may have to be read."""
+def _answered(ask: Callable[[], Result]) -> Result:
+    """What it returns, once the service answers: an outage is told once, and waited out."""
     is_told = False
     while True:
         try:
-            return asked_bucket(options)[0]
+            return ask()
         except StoreUnavailable as error:
             if not is_told:
                 say(f"{error}; the wait goes on when the service answers")
@@ -105,19 +109,10 @@ class _Candidate:
 
     def _elected(self) -> Lease:
         """Wait for the leader's place."""
-        is_told = False
-        while True:
-            try:
-                lease = self._bucket.acquire(STAND_SECONDS, data=dict(self._options.data))
-            except AcquireTimeout:
-                is_told = False
-            except StoreUnavailable as error:
-                if not is_told:
-                    say(f"{error}; the wait goes on when the service answers")
-                is_told = True
-                threading.Event().wait(AWAY_SECONDS)
-            else:
-                break
+        lease = None
+        while lease is None:
+            with contextlib.suppress(AcquireTimeout):
+                lease = _answered(lambda: self._bucket.acquire(STAND_SECONDS, data=dict(self._options.data)))
         tokens = 1
         try:
             with contextlib.suppress(StoreError):  # the slot alone is what counts

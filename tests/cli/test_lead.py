@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from ddb_lease import StoreRejected, StoreUnavailable
+from ddb_lease import AcquireTimeout, StoreRejected, StoreUnavailable
 from ddb_lease.cli import defaults, lead, main
 from ddb_lease.cli.run import LeasedRun, Signals
 from ddb_lease.cli.supervisor import Exit, SupervisedCommand
@@ -176,6 +176,22 @@ def test_an_outage_is_waited_out_before_anything_is_known_of_the_bucket(monkeypa
     with pytest.raises(StoreRejected, match="the bucket is known, and asked"):
         lead.execute(options_of("lead scheduler --local --quiet -- true"))
     assert capsys.readouterr().err.count("the wait goes on") == 1
+
+
+def test_each_outage_amid_the_wait_is_told_once(monkeypatch, capsys):
+    away, busy = StoreUnavailable("no answer"), AcquireTimeout("somebody leads")
+    answers = iter([away, away, busy, busy, away, away, StoreRejected("asked to the end")])
+
+    class Away(Known):
+        def acquire(self, *_, **__):
+            raise next(answers)
+
+    monkeypatch.setattr(lead, "asked_bucket", lambda _options: (Away(), 1))
+    monkeypatch.setattr(lead, "AWAY_SECONDS", 0.0)
+    with pytest.raises(StoreRejected, match="asked to the end"):
+        lead.execute(options_of("lead scheduler --local --quiet -- true"))
+    told = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
+    assert told == ["ddb-lease: no answer; the wait goes on when the service answers"] * 2
 
 
 def test_a_signal_that_the_command_has_got_does_not_end_the_leader_later(monkeypatch):
