@@ -31,7 +31,8 @@ from scripts.harness.inside import core_of, held_of
 from tests.conftest import TABLE
 from tests.support import eventually
 
-NOT_ON = ("ministack",)  # what is refused here does not depend on the engine
+CONTRACT = True
+NOT_ON = ("embedded", "ministack")  # what is refused here does not depend on the engine
 
 SESSION = Session(region_name="eu-west-1", aws_access_key_id="local", aws_secret_access_key="local")
 HERE = {"session": SESSION}

@@ -11,7 +11,8 @@ import pytest
 from ddb_lease import ConfigurationError, DynamoDBTokenBucket, LeaseBucket, LeaseLost, RateLimiter, SlidingWindow, aio
 from tests.conftest import TABLE
 
-NOT_ON = ("ministack",)  # how blocks behave does not depend on the engine
+CONTRACT = True
+NOT_ON = ("embedded", "ministack")  # how blocks behave does not depend on the engine
 
 KINDS = {
     "bucket": (LeaseBucket, {"max_tokens": 1}),

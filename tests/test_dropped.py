@@ -22,6 +22,7 @@ from scripts.harness.inside import core_of, held_of
 from tests.conftest import TABLE
 from tests.support import DatedTap, eventually, leases_in
 
+CONTRACT = True
 NOT_ON = ("ministack",)  # what a process says of its own leases does not depend on the engine
 
 
@@ -212,6 +213,7 @@ held_until_the_end = work()
 """
 
 
+@pytest.mark.parametrize("engine", ["embedded"], indirect=True, scope="session")  # what a program can reach
 def test_a_program_that_keeps_its_lease_until_it_ends_says_nothing(engine, table):
     done = subprocess.run(
         [
