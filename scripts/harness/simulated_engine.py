@@ -26,10 +26,11 @@ class Simulated:
 
     def session(self) -> Any:
         """Like the simulator's clients, without the faults."""
-        return types.SimpleNamespace(
-            client=lambda name, *, config, endpoint_url, **_: _SimulatedClient(self.execute, config, endpoint_url),
-            region_name="us-east-1",
-        )
+
+        def client(_name: str, *, config: Any, endpoint_url: str = self.endpoint_url, **_: Any) -> _SimulatedClient:
+            return _SimulatedClient(self.execute, config, endpoint_url)
+
+        return types.SimpleNamespace(client=client, region_name="us-east-1")
 
     def items(self) -> list[Any]:
         """All items of the table."""
