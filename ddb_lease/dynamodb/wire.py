@@ -62,7 +62,6 @@ class Wire:
         self._hooks = Hooks(client)
         use_pools(http_session_of(client), POOL_CLASSES)
         self._known: dict[str, tuple[Template, Pool]] = {}
-        self._pools: dict[str, Pool] = {}
         self._told: set[str] = set()
 
     def call(
@@ -129,9 +128,7 @@ class Wire:
             template = template_of(request.url, request.headers.items(), request.body, credentials)
             if template is None:
                 return
-            pool = self._pools.get(template.url)
-            if pool is None:
-                pool = self._pools[template.url] = Pool(http_session_of(client), template.url)
+            pool = Pool(http_session_of(client), template.url)  # those of one URL have the same connections
         except Exception as error:  # noqa: BLE001 - botocore's inside is not what we know, but its whole path works
             self._tell(f"{type(error).__name__}: {error}")
             return
