@@ -65,7 +65,7 @@ from ddb_lease._state.rates.booking import Booking, Flight
 from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import KeyBook, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease.errors import ConfigurationError, StoreUnavailable
+from ddb_lease.errors import ConfigurationError
 
 BRANCHES: Final = 6
 """Requests that one attempt may make, unknown answers apart. A charge of one limit needs two at most; one of several
@@ -91,9 +91,6 @@ IN_FRONT: Final = 100
 
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
-
-
-_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 
 def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Operation[Admission]:
@@ -187,8 +184,9 @@ class _Tries:
         began, contact = state.time.steady(), state.contact
         with state.lock:
             mine = book.my_turn(booking, now=began)
-        if contact is not None and contact.down and not (mine and contact.may_ask(booking, now=began)):
-            return Unavailable(cause=contact.cause or _NO_ANSWER)
+        outage = None if contact is None else contact.outage
+        if contact is not None and outage is not None and not (mine and contact.may_ask(booking, now=began)):
+            return Unavailable(cause=outage)
         if not mine:
             return self._behind_others()
         outcome = yield from self._at_the_front()

@@ -61,7 +61,7 @@ from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
-from ddb_lease.errors import ConfigurationError, StoreUnavailable
+from ddb_lease.errors import ConfigurationError
 
 MOST_PREPARED: Final = 8
 """How often one call prepares before it pauses: a policy may change again, and there may be more holds than are swept
@@ -69,8 +69,6 @@ at once."""
 
 SWEEPS_AGAIN_SECONDS: Final = 1.0
 """After how long a call tries again to sweep holds that it could not sweep."""
-
-_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +239,8 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
 
     def tried() -> Operation[Any]:
         began = steady()
-        if contact is not None and contact.down and not contact.may_ask(call, now=began):
-            return Unavailable(cause=contact.cause or _NO_ANSWER)
+        if contact is not None and (cause := contact.outage) is not None and not contact.may_ask(call, now=began):
+            return Unavailable(cause=cause)
         outcome = yield from once()
         if not isinstance(outcome, (Busy, Unavailable)):
             call.failing_since = None

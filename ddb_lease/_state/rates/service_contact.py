@@ -56,7 +56,7 @@ class ServiceContact:
         share: Of the rate, for ``local``.
 
     Attributes:
-        cause: Why the last request had no answer.
+        cause: Why the last request that had no answer had none; None: each was answered.
         local: What this process has admitted by itself.
         beside: The same of parents that are in other limiters, by their limiters' names.
         transitions: What is to be reported.
@@ -82,6 +82,11 @@ class ServiceContact:
     def down(self) -> bool:
         """Whether this is an outage, and decisions do not wait for the service."""
         return self.budget is not None and self._contact.down
+
+    @property
+    def outage(self) -> Exception | None:
+        """Why this is an outage: what the last request raised that had no answer. None: it is none."""
+        return self.cause if self.down else None
 
     def asks_in(self, now: float) -> float:
         """Seconds until a caller may ask the service again; 0.0 if it may now."""
@@ -134,8 +139,8 @@ class ServiceContact:
     def _failed(self, cause: Exception, *, sent: float, now: float) -> None:
         with self._lock:
             before = self._contact
+            self.cause = cause  # before there is an outage: others see that without the lock, and need its cause
             self._contact = before.unanswered(sent=sent, now=now, patience=self.patience)
-            self.cause = cause
             if self._contact.down and not before.down:
                 self.transitions.append(Began(cause=cause))
 

@@ -40,13 +40,15 @@ def test_an_outage_begins_and_ends_once():
     contact = made()
     contact.note(UNSENT, sent=100.0, now=100.5)
     assert not contact.down
+    assert contact.outage is None
     contact.note(LOST, sent=100.6, now=101.0)
     contact.note(LOST, sent=101.1, now=102.0)
     assert contact.down
-    assert contact.cause is LOST.cause
+    assert contact.outage is LOST.cause
     contact.note(KeyRefused(state=None), sent=103.0, now=104.0)
     contact.note(KeyRefused(state=None), sent=104.0, now=105.0)
     assert not contact.down
+    assert contact.outage is None
     assert list(contact.transitions) == [Began(cause=LOST.cause), Ended(seconds=4.0)]
 
 
