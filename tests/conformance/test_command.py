@@ -102,10 +102,10 @@ def test_a_person_sees_what_is_sent_and_what_it_costs_before_it_is_sent(
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(conform, tables, tmp_path):
-    for path in (tmp_path / "none" / "file", tmp_path):
+    for path, why in ((tmp_path / "none" / "file", "No such file or directory"), (tmp_path, "it is a directory")):
         code, _, told = conform("--yes", "--record", str(path))
         assert code == 2
-        assert "cannot write" in told
+        assert f"cannot write {path}: {why}" in told
         assert "makes table" not in told
 
 

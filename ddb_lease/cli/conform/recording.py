@@ -38,7 +38,7 @@ class Recording:
         self._parts: list[dict[str, Any]] = []
         try:
             if self._path.is_dir():
-                raise IsADirectoryError(21, "it is a directory")
+                raise ConfigurationError(f"cannot write {path}: it is a directory")
             with tempfile.TemporaryFile(dir=self._path.resolve().parent):
                 pass
         except OSError as error:
