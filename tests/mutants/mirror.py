@@ -49,6 +49,7 @@ _ELSEWHERE = {
     "_runtime/owed_release.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/resetting.py": ("tests/test_lease_ended_here.py", "tests/aio/test_ended_here.py"),
     "_runtime/bucket_arguments.py": ("tests/test_arguments.py",),
+    "_runtime/hits_core.py": ("tests/adapters/test_limits.py", "tests/operations/test_hits.py"),
     "_runtime/give_back.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/holds_nothing.py": ("tests/test_sliding_window.py", "tests/test_token_bucket.py"),
     "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
