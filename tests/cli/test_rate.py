@@ -252,7 +252,7 @@ def test_the_pages_commands_run(run):
     assert all(not said or said.startswith("ddb-lease: note: key 'team-7' was never used") for _, said in done)
 
 
-def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, table):
+def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, table, caplog):
     shards = KeyTable(table)
     assert limiter.key("k").try_acquire()
     before = table.all(), shards.get("k")
@@ -260,6 +260,7 @@ def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, ta
         assert run(line)[::2] == (0, "")
     assert "key 'other' was never used" in run("status NAME --key other")[2]
     assert (table.all(), shards.get("k")) == before
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("line", ["status NAME", "set NAME --rate 5/s", "keys NAME", "block NAME --for 5s"])
