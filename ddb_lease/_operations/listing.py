@@ -159,10 +159,8 @@ def _page(
     request = ListPage(after=after, limit=limit)
     until = time.steady() + seconds
     answer, _ = yield from resend_until_answered(time, chance, lambda: request, tries=TRIES, deadline=until)
-    page = require_answered(answer, f"table {table!r} cannot be read")
-    if not isinstance(page, PageIs):
-        raise AssertionError(f"no answer to a page: {page}")  # noqa: TRY004 - no caller's mistake
-    return page
+    page: Any = require_answered(answer, f"table {table!r} cannot be read")
+    return page  # type: ignore[no-any-return] # nothing else answers a request for a page
 
 
 def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> BucketListing:

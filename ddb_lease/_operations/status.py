@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import starmap
+from typing import Any
 
 from ddb_lease._operations.resend import require_answered, resend_until_answered
 from ddb_lease._protocol.decisions import circulates
@@ -73,10 +74,8 @@ def _waiting(state: BucketState, *, seconds: float, now_ms: int, max_tokens: int
 def _tickets(state: BucketState, look: LookAtQueue, seconds: float) -> Operation[QueueSeen]:
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
-    seen = require_answered(answer, f"the queue of {state.called} cannot be read")
-    if not isinstance(seen, QueueSeen):
-        raise AssertionError(f"no answer to a look at the queue: {seen}")  # noqa: TRY004 - no caller's mistake
-    return seen
+    seen: Any = require_answered(answer, f"the queue of {state.called} cannot be read")
+    return seen  # type: ignore[no-any-return] # nothing else answers a look at the queue
 
 
 def waiter_of(place: int, ticket: Ticket) -> Waiter:
@@ -161,7 +160,5 @@ def _page(
     look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=tries, deadline=until)
-    seen = require_answered(answer, f"{state.called} cannot be read")
-    if not isinstance(seen, Seen):
-        raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake
-    return seen
+    seen: Any = require_answered(answer, f"{state.called} cannot be read")
+    return seen  # type: ignore[no-any-return] # nothing else answers a look
