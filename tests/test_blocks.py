@@ -329,6 +329,26 @@ def test_a_bucket_says_that_it_is_no_lease(made, name):
     block(it, lambda: use(it))
 
 
+@pytest.mark.parametrize("name", ["bucket", "aio bucket"])
+def test_of_all_that_a_lease_has_and_a_bucket_has_not_the_bucket_says_so(made, name):
+    def check(it, lease):
+        names = {each for each in dir(lease) if not each.startswith("_")} - set(dir(it))
+        assert {"id", "slot", "slots", "fence", "data", "renew", "lost"} <= names
+        for each in names:
+            with pytest.raises(AttributeError, match=f"^a LeaseBucket is no lease, and has no '{each}': write `"):
+                getattr(it, each)
+
+    async def main():
+        async with made(name) as it, it.lease(timeout=60) as lease:
+            check(it, lease)
+
+    if name.startswith("aio"):
+        asyncio.run(main())
+    else:
+        with made(name) as it, it.acquire(timeout=60) as lease:
+            check(it, lease)
+
+
 # Copies
 
 

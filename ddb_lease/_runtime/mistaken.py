@@ -25,8 +25,12 @@ OF_A_LEASE: Final = {
         "lost",
         "on_lost",
         "check",
+        "reason",
+        "waited",
         "renew",
         "guard",
+        "hand_over",
+        "conditions",
     )
 }
 """What a lease has, and neither a bucket nor a coroutine that acquires one."""
