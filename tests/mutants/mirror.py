@@ -33,6 +33,7 @@ _ELSEWHERE = {
     "_runtime/belongs_here.py": ("tests/test_blocks.py",),
     "_runtime/block.py": ("tests/test_blocks.py",),
     "_runtime/callables.py": ("tests/runtime/test_decorators.py", "tests/test_arguments.py"),
+    "_runtime/listing.py": ("tests/operations/test_listing.py",),
     "_runtime/mistaken.py": ("tests/test_blocks.py",),
     "_runtime/origin.py": ("tests/test_dropped.py",),
     "_runtime/own_holders.py": ("tests/test_dropped.py",),

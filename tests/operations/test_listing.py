@@ -94,6 +94,21 @@ def test_every_page_is_read_and_its_cost_added_up(own, tap, table, monkeypatch):
     assert whole.read_units is None or whole.read_units > 0
 
 
+def test_an_observer_is_told_of_each_request_and_its_answer_as_they_come(reader, tap, table, monkeypatch):
+    monkeypatch.setattr(f"{LISTING}.PAGE", 2)
+    put_counter(table, max_tokens=9, minted=9)
+    put_free(table, *range(4))
+    told = []
+
+    def observe(request, answer):
+        told.append((request, answer))
+        assert [request for request, _ in told] == tap.of(ListPage)
+
+    reader.read(observe=observe)
+    assert len(told) == len(tap.of(ListPage)) > 1
+    assert all(isinstance(answer, PageIs) for _, answer in told)
+
+
 def test_an_ordered_bucket_is_listed_with_its_queue(own, table):
     put_counter(table, max_tokens=1, minted=1, order="fifo")
     put_leased(table, 0)
