@@ -22,6 +22,7 @@ from ddb_lease import (
     local,
 )
 from ddb_lease.testing import Stage, TestEnvironment
+from ddb_lease.testing.wakeup import TimeSkippingWakeup
 from tests.pages import Snippets
 from tests.support import eventually
 
@@ -201,6 +202,17 @@ def test_a_wait_that_nobody_ends_is_ended(lease_table):
         with pytest.raises(RuntimeError, match="in vain"):
             bucket.acquire()
         assert environment.clock.steady() < 1_030
+
+
+def test_whoever_has_waited_for_as_long_as_is_allowed_waits_no_longer():
+    waits = []
+    wakeup = TimeSkippingWakeup(let_pass=lambda seconds, **_: waits.append(seconds) or seconds, patience=20)
+    wakeup.pause(12)
+    wakeup.sleep(8)
+    for wait in (wakeup.pause, wakeup.sleep):
+        with pytest.raises(RuntimeError, match="^waited 20 s of simulated time in vain"):
+            wait(1)
+    assert waits == [12, 8]
 
 
 def test_a_sleep_that_is_shorter_than_the_lease_costs_nothing(environment, bucket):
