@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,28 @@ def test_a_watchdog_that_cannot_start_is_told(start, monkeypatch):
         start(["true"])
 
 
+def test_a_watchdog_that_says_nothing_has_until_the_deadline_and_no_longer(monkeypatch):
+    """On a clock that passes while the supervisor waits for a word, and not otherwise."""
+    now, killed = [steady_seconds()], []
+
+    class Poll:
+        def register(self, *_):
+            """Nothing is told of it."""
+
+        def poll(self, milliseconds):
+            now[0] += milliseconds / 1000
+
+    kill, deadline = subprocess.Popen.kill, now[0] + 2.5
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: killed.append(now[0]) or kill(process))
+    monkeypatch.setattr(supervisor_module, "watchdog_line", lambda: ["-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(supervisor_module, "steady_seconds", lambda: now[0])
+    monkeypatch.setattr(supervisor_module, "select", types.SimpleNamespace(poll=Poll, POLLIN=select.POLLIN))
+    with pytest.raises(DeadlineTooClose, match="^true: not started before the deadline$"):
+        SupervisedCommand.start(["true"], deadline=deadline, grace=0.3)
+    (killed_at,) = killed
+    assert deadline <= killed_at < deadline + 0.01
+
+
 # What the command finds.
 
 
@@ -380,6 +403,53 @@ def test_what_is_left_behind_gets_term_before_kill(start, tmp_path):
     command = start(["sh", "-c", f"sh -c '{left}' & while ! [ -s {ready} ]; do sleep 0.01; done"], grace=5.0)
     assert ended(command).code == 0
     assert mark.read_text() == "1\n"
+
+
+PACED = """
+import select
+notes, poll = open({notes!r}, "a", buffering=1), select.poll
+
+class Poll:
+    def __init__(self):
+        self._poll = poll()
+        self.register, self.unregister = self._poll.register, self._poll.unregister
+
+    def poll(self, milliseconds):
+        notes.write("%d\\n" % milliseconds)
+        return self._poll.poll(milliseconds)
+
+select.poll = Poll
+"""
+
+
+@pytest.fixture
+def sleeps(tmp_path, monkeypatch):
+    """For how many milliseconds the watchdog has slept at most, each time."""
+    notes = tmp_path / "sleeps"
+    *how, program, home = supervisor_module.watchdog_line()
+    noted = [*how, f"{PACED.format(notes=str(notes))}\n{program}", home]
+    monkeypatch.setattr(supervisor_module, "watchdog_line", lambda: noted)
+    return lambda: [int(word) for word in notes.read_text().split()]
+
+
+def test_while_the_command_runs_the_watchdog_looks_once_a_second(start, sleeps):
+    command = start(["sleep", "1000"])
+    until(lambda: command.feed(steady_seconds() + FAR) or len(sleeps()) >= 8, "looks at each word that it is told")
+    assert set(sleeps()) == {1000, 1001}
+
+
+def test_what_the_command_left_behind_is_looked_at_soon_and_then_less_often(start, sleeps, tmp_path):
+    left = f'trap "" TERM; echo $$ > {tmp_path}/left; while :; do sleep 0.01; done'
+    argv = ["sh", "-c", f"sh -c '{left}' & while ! [ -s {tmp_path}/left ]; do sleep 0.01; done"]
+    command = start(argv, deadline_in=10 * FAR, grace=LONG)
+
+    def soon():
+        return [pause for pause in sleeps() if pause < 1000]
+
+    until(lambda: len(soon()) >= 7, "seven looks at what is left")
+    os.kill(numbers_in(tmp_path / "left", 1)[0], signal.SIGKILL)
+    assert ended(command).code == 0
+    assert soon()[:7] == [11, 21, 41, 81, 161, 251, 251]
 
 
 @linux_only
