@@ -206,6 +206,8 @@ class _Tries:
         """Note for others how a try of the first in the queue ended, and wake those that it concerns."""
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
+            if booking.due is not None:
+                return  # just now, by another caller: the attempt under way is that of who is first now
             if not self._is_awaited(book.flight):
                 _give_up(book, state.rate_time.now_ns())
             if isinstance(outcome, (Busy, Unavailable)):

@@ -6,6 +6,8 @@ Invariants:
   that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
   it is then, which is the later time.
 - An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone.
+- Whoever sends may be served meanwhile by another thread, and another is then first: it plans no other attempt while
+  this one may be charged and is not dealt out; and what was planned anew is not sent any more.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ class FlightSender:
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
-            case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
+            case None | NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
                     if flight.uncertain and flight.wanted.reserved:
                         book.ledger = left_behind(book.ledger, now=now)
@@ -147,6 +149,8 @@ class FlightSender:
         with state.lock:
             if flight.shown is not None:
                 return KeyRefused(state=flight.shown)  # as the table would have answered
+            if book.flight is not flight:
+                return None  # just now, another caller was served, and has planned another in its place
             known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
             horizon = max(0, flight.horizon - (now - flight.planned_at))
             if flight.wanted.reserved:
@@ -175,7 +179,8 @@ class FlightSender:
         answer: Any = yield proposal
         with state.lock:
             if book.flight is flight:
-                flight.uncertain = before or isinstance(answer, Unknown)
+                # What is written is still to be dealt out: until then, nobody may plan another in its place.
+                flight.uncertain = before or isinstance(answer, (Unknown, KeyWritten))
         return answer
 
 

@@ -404,6 +404,40 @@ def test_whose_permits_another_thread_books_while_it_finds_none_has_them(patienc
     assert isinstance(late.outcome, Denied)
 
 
+@pytest.mark.parametrize("delay", [0, 50_000_000])
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("patience", [5 * NS // 2, 600 * NS])
+def test_nothing_is_charged_in_vain_where_others_hand_over_permits_at_any_moment(patience, rounds, delay):
+    steps = 0
+    for step in range(1, 20):
+        world = World(Limit(1, burst=1), [0], delay=delay)
+        world.run(START + NS)
+        world.call(0)
+        world.run(world.now + NS // 2)
+        booked = [world.call(0, patience=600 * NS) for _ in range(4)]
+        world.run(world.now + 2 * NS // 5)
+        taken = itertools.count(1)
+
+        def others(world=world, booked=booked, taken=taken, step=step):
+            if next(taken) == step:
+                for one in booked[:rounds]:
+                    one.cancel()  # its permit goes to who is first
+                    world.call(0, patience=600 * NS)  # deals it out, and wants another one
+
+        lock = world.processes[0].state.lock = WatchedLock()
+        lock.before = others
+        world.call(0, patience=patience)
+        world.run(world.now + 60 * NS)
+        if next(taken) <= step:
+            break
+        steps = step
+        used = [call for call in world.calls if call.outcome == Admitted()]
+        charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) // NS
+        assert charged == len(used), f"before lock {step}"
+        assert all(call.raised is None for call in world.calls)
+    assert steps > 5, "it takes the lock to find its place, to plan, to send, and to deal out"
+
+
 def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():
     world = World(Limit(1, burst=2), [0], prefetch=4)
     world.call(0, 2, patience=30 * NS)
