@@ -361,8 +361,10 @@ class Heartbeats:
                 pause = max(SHORTEST_SECONDS, scheduled.due_in())
             except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
                 _log.exception("a heartbeat failed; it will be retried")
-            # Unless a worker, which knows more, has rescheduled it in the meantime.
-            self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
+            # Unless another thread, which knows more, has rescheduled it in the meantime; or dropped it before, and has
+            # perhaps added it again.
+            if entry is not None:
+                self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
         return to_renew
 
     def due_in(self) -> float:

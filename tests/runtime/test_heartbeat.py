@@ -576,6 +576,33 @@ def test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word(beats, 
     assert len(patient.beats) == 2
 
 
+def test_what_was_dropped_before_its_beat_and_is_added_amid_it_is_due_when_the_adder_said(beats, clock):
+    class AddedAgain(Patient):
+        added = False
+
+        def due_in(self):
+            due_in = super().due_in()
+            if self.beats and not self.added:
+                self.added = True
+                self.due = clock.steady() + 2.0  # another thread adds it just now, before the value read is used
+                beats.add(self)
+            return due_in
+
+    class Dropping(Patient):
+        def beat(self, *, slept):
+            beats.drop(patient)  # another thread does
+            return super().beat(slept=slept)
+
+    patient = AddedAgain(clock, 1_000.0)
+    beats.add(Dropping(clock, 999.0))
+    beats.add(patient)
+    beats.turn(slept=False)
+    assert patient.added
+    clock.pass_time(2.0)
+    beats.turn(slept=False)
+    assert len(patient.beats) == 2
+
+
 def test_adding_makes_sure_that_the_thread_runs(beats, clock):
     beats.add(Patient(clock, 2_000.0))
     assert beats.started == 1
