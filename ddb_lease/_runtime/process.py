@@ -71,7 +71,8 @@ def heartbeats() -> Heartbeats:
 
 def register(inhabitant: LifecycleHooks) -> None:
     """Tell it of forks and of the exit while it exists; at once if the exit has been."""
-    _registered.add(inhabitant)
+    with _lock:  # the exit lists them
+        _registered.add(inhabitant)
     if _ended:
         inhabitant.at_exit(SystemClock().steady())
 
@@ -121,7 +122,9 @@ def _at_exit() -> None:
     workers = heartbeats().workers
     if sys.version_info >= (3, 12):
         workers.start_no_more()  # an exiting interpreter refuses to start threads
-    jobs = [functools.partial(_end, inhabitant, deadline) for inhabitant in list(_registered)]
+    with _lock:  # other threads may go on, and make further ones
+        inhabitants = list(_registered)
+    jobs = [functools.partial(_end, inhabitant, deadline) for inhabitant in inhabitants]
     Parallel(jobs, workers=workers, clock=clock, wakeup=Wakeup(), deadline=deadline).run()
     log.flush(LOG_SECONDS)
 

@@ -45,6 +45,41 @@ exit_on_sigterm()
 """Gets SIGTERM when the library's own exit is over: what was registered first comes last."""
 
 
+ENDS_WHILE_A_THREAD_GOES_ON = """
+import atexit, sys, threading, weakref
+
+told, made = [], []
+go, done = threading.Event(), threading.Event()
+atexit.register(lambda: print(sum(one in told for one in kept)))  # the first comes last
+
+from ddb_lease._runtime import process
+
+class One:
+    def __init__(self):
+        process.register(self)
+    def after_fork_in_child(self):
+        pass
+    def at_exit(self, deadline):
+        told.append(self)
+
+def go_on():
+    go.wait()
+    made.append(One())
+    done.set()
+
+def amid_a_loop(frame, event, _):
+    if frame.f_code is weakref.WeakSet.__iter__.__code__ and "item" in frame.f_locals and not go.is_set():
+        go.set()
+        done.wait(0.2)  # it may have to wait until the loop is over
+    return amid_a_loop
+
+threading.Thread(target=go_on, daemon=True).start()
+kept = [One() for _ in range(3)]
+sys.settrace(amid_a_loop)
+"""
+"""Ends while another thread makes a bucket, or what stands for one. At the very end it says how many were told of it."""
+
+
 def job(**settings) -> Job:
     return Job(**{"endpoint_url": NOWHERE, "bucket": "bucket", "lease_seconds": 600.0} | settings)
 
@@ -79,6 +114,12 @@ def test_after_the_release_at_the_exit_an_exit_handler_that_comes_late_gets_no_l
             assert "interpreter is exiting" in late.expect("refused")["error"]
         assert late.expect("left")["leases"] == 0
         assert late.wait() == 0
+
+
+def test_all_are_told_of_the_exit_though_another_thread_makes_a_bucket_meanwhile():
+    program = [sys.executable, "-c", ENDS_WHILE_A_THREAD_GOES_ON]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.stderr) == ("3\n", "")
 
 
 METHODS = ("fork", "forkserver", "spawn")
