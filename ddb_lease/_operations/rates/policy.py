@@ -165,15 +165,15 @@ def learn_policy(state: LimiterState, policy: Policy, *, asked: float) -> None:
         policy: As the answer shows it.
         asked: When the request was sent, on the steady clock: the policy may have been changed since then.
     """
-    state.policy_at = max(state.policy_at, asked)
-    before = state.policy
-    if before is None or policy.rev >= before.rev:
-        state.policy = policy
+    with state.lock:  # another thread may learn a newer one
+        state.policy_at = max(state.policy_at, asked)
+        before = state.policy
+        if before is None or policy.rev >= before.rev:
+            state.policy = policy
+        is_newer = before is not None and policy.rev > before.rev
+        waiting = [booking for book in state.books() for booking in book.everybody()] if is_newer else []
     _tell(state, policy)
-    if before is not None and policy.rev > before.rev:
-        with state.lock:
-            waiting = [booking for book in state.books() for booking in book.everybody()]
-        wake_all(waiting)
+    wake_all(waiting)
 
 
 def tell_if_older(state: LimiterState, answer: object) -> None:

@@ -1,6 +1,7 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
 import itertools
+import threading
 import weakref
 from dataclasses import replace
 from random import Random
@@ -639,6 +640,25 @@ def test_a_process_that_learns_of_a_faster_policy_frees_all_its_waiters_at_once(
     learn_policy(world.processes[0].state, world.items.policy, asked=world.processes[0].time.steady())
     world.run(world.now + NS)
     assert all(call.outcome == Admitted() for call in waiting)
+
+
+def test_a_policy_that_another_thread_reads_late_takes_the_place_of_no_newer_one():
+    class Compared(int):
+        """A `rev`; as it is compared, another thread learns a newer policy, or waits until this one is learned."""
+
+        def __ge__(self, known):
+            other.start()
+            other.join(0.2)
+            return int(self) >= known
+
+    world = World(Limit(10, burst=3), [0])
+    world.call(0)
+    state, now = world.processes[0].state, world.processes[0].time.steady()
+    newer = replace(state.policy, rev=state.policy.rev + 2, limits=limit_policies({"permits": Limit(5, burst=1)}))
+    other = threading.Thread(target=lambda: learn_policy(state, newer, asked=now))
+    learn_policy(state, replace(state.policy, rev=Compared(state.policy.rev + 1)), asked=now)
+    other.join()
+    assert state.policy is newer
 
 
 def test_others_go_on_for_a_moment_while_one_asks_for_a_policy_that_has_just_become_old():
