@@ -54,7 +54,7 @@ RESERVATIONS = Chapter(
             name="a reservation that is overdue does not stay held",
             module=_LEDGER,
             target="HoldLedger.settlement",
-            code="held.until < now",
+            code="entry.until < now",
             without="",
             noticed_by=(f"{_TESTS}::test_a_process_that_reserves_on_and_on_does_not_keep_what_it_forgot",),
         ),

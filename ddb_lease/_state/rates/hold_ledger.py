@@ -213,8 +213,10 @@ class HoldLedger:
         """
         if self.under_way is not None:
             return self.under_way
-        ready = [held for held in self.entries if held.used is not None or held.until < now]
-        held, used = _sum(ready), _used(ready)
+        # What was used is read once: of a key under parents, it is noted under the lock of the key's own limiter.
+        told = {entry: entry.used for entry in self.entries}
+        ready = [entry for entry in told if told[entry] is not None or entry.until < now]
+        held, used = _sum(ready), _used(ready, told)
         if not reserving:
             entered = _sum(self.entries)
             for name, amount in hold.held.items():
@@ -230,7 +232,7 @@ class HoldLedger:
             entries=tuple(ready),
             held=held,
             used=used,
-            in_full=tuple(entry for entry in ready if entry.used is None),
+            in_full=tuple(entry for entry in ready if told[entry] is None),
         )
         return self.under_way
 
@@ -288,10 +290,11 @@ def _sum(entries: list[Held]) -> dict[str, int]:
     return total
 
 
-def _used(entries: list[Held]) -> dict[str, int]:
+def _used(entries: list[Held], told: Mapping[Held, Mapping[str, int] | None]) -> dict[str, int]:
     total: dict[str, int] = {}
     for entry in entries:
+        used = told[entry]
         for name, one in entry.reserved.items():
-            permits = one.permits if entry.used is None else entry.used.get(name, one.permits)
+            permits = one.permits if used is None else used.get(name, one.permits)
             total[name] = total.get(name, 0) + permits * one.interval
     return total

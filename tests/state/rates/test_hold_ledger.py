@@ -1,5 +1,9 @@
 """The ledger of a key's reservations: what it settles, and what it makes of answers in any order."""
 
+import itertools
+
+import pytest
+
 from ddb_lease._protocol.rates.records import Hold
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER, Reserved
 from ddb_lease._state.rates.hold_ledger import Held, HoldLedger, Settler, covers
@@ -40,6 +44,25 @@ def test_what_is_ready_is_settled_together_and_what_is_held_stays():
 def test_what_is_overdue_is_settled_in_full():
     found = settlement(ledger(held(3, until=40), held(2)), 50)
     assert (found.held, found.used) == ({"tokens": 30}, {"tokens": 30})
+
+
+@pytest.mark.parametrize("readings", range(6))
+def test_what_its_holder_tells_just_as_it_is_settled_counts_or_does_not(readings):
+    class Telling(Held):
+        """What its holder tells under another lock, after so many readings."""
+
+        @property
+        def used(self):
+            return {"tokens": 1} if next(count) >= readings else None
+
+        @used.setter
+        def used(self, _):
+            pass
+
+    count = itertools.count()
+    one = Telling(reserved=held(3).reserved, until=40)
+    found = settlement(ledger(one), 30)
+    assert found.used == {"tokens": 30 if one in found.in_full else 10}
 
 
 def test_what_nobody_holds_is_settled_in_full_unless_a_charge_is_under_way():
