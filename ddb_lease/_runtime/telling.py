@@ -98,8 +98,8 @@ class Outage:
 
     def answered(self, now: float) -> Ended | None:
         """A request was answered; returns what is to be told, if it is."""
-        self._answered_at = now
-        if self._since is None:
+        self._answered_at = max(self._answered_at, now)  # threads may come in another order
+        if self._since is None and not self._told:  # one may be told just as another thread ends it
             return None
         self._since = None
         try:

@@ -1,5 +1,7 @@
 """Outages: told once when they begin, once when they end, and not for one failure among answers."""
 
+import pytest
+
 from ddb_lease._runtime.telling import TOLD_AFTER_SECONDS, Begun, Ended, Outage
 
 LATER = TOLD_AFTER_SECONDS + 0.5
@@ -42,3 +44,27 @@ def test_the_next_outage_is_told_again():
 
 def test_it_may_be_told_at_the_first_failure():
     assert Outage(told_after=0.0).failed(sent=10.0, now=10.0) == Begun(seconds=0.0)
+
+
+def test_the_end_of_an_outage_is_told_though_its_first_answer_comes_just_as_its_beginning_is_told():
+    class Answered(float):
+        """The time of a failure; as it is judged, another thread has an answer."""
+
+        def __sub__(self, since):
+            if not answered:
+                answered.append(outage.answered(12.0))
+            return float(self) - since
+
+    outage, answered = Outage(), []
+    outage.failed(sent=10.0, now=10.1)
+    assert outage.failed(sent=10.2, now=Answered(12.0)) == Begun(seconds=2.0)
+    assert answered == [None]
+    assert outage.answered(12.1) == Ended(seconds=pytest.approx(2.1))
+    assert outage.answered(12.2) is None
+
+
+def test_an_answer_that_another_thread_notes_late_makes_no_outage_of_one_failure():
+    outage = Outage()
+    outage.answered(11.0)
+    outage.answered(10.0)
+    assert outage.failed(sent=10.5, now=10.5 + LATER) is None, "it was sent before the last answer"

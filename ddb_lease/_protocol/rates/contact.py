@@ -37,7 +37,7 @@ class Contact:
 
     def answered(self, *, now: float) -> Contact:
         """The service answered a request, if only to refuse it."""
-        return Contact(answered_at=now)
+        return Contact(answered_at=max(now, self.answered_at))  # threads may come in another order
 
     def unanswered(self, *, sent: float, now: float, patience: float) -> Contact:
         """A request had no answer.

@@ -73,3 +73,8 @@ def test_whatever_happens_probes_are_apart_and_one_answer_is_enough(events):
             contact = contact.probed(now, budget=2.0)
             assert not probes or now - probes[-1] >= 2.0
             probes.append(now)
+
+
+def test_an_answer_that_another_thread_notes_late_makes_no_outage_of_one_failure():
+    known = NEW.answered(now=11.0).answered(now=10.0)
+    assert failed(known, 10.5, 15.0) == known, "it was sent before the last answer"
