@@ -322,7 +322,8 @@ class KeyBook:
 
 def last_seen(book: KeyBook) -> KeyState | None:
     """The item of a key as last seen, whether or not anything relies on it."""
-    return book.known if book.doubted is None else book.doubted
+    doubted = book.doubted  # read once: another thread may learn the item just now
+    return book.known if doubted is None else doubted
 
 
 def wake(bookings: Sequence[Sleeper], *, but: Sleeper | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease._state.rates.key_book import KeyBook
+from ddb_lease._state.rates.key_book import KeyBook, last_seen
 from ddb_lease._state.rates.use_gate import UseGate
 from tests.rates import key_state, limit
 
@@ -61,3 +61,25 @@ def test_a_guess_about_a_key_that_was_never_seen_tells_nothing_of_what_was_forgi
     book.learn(key_state(limits={"requests": limit(1_300)}), now=1_010, guessed=True)
     book.learn(key_state(limits={"requests": limit(1_200)}), now=1_040, since=1_030)
     assert book.gate is gate
+
+
+def test_what_was_seen_last_is_known_while_another_thread_learns_the_item():
+    class Learning(KeyBook):
+        """A book whose item another thread learns as it is looked whether it is doubted."""
+
+        __slots__ = ("_doubted",)
+
+        @property
+        def doubted(self):
+            doubted = self._doubted
+            if doubted is not None:
+                self.learn(seen, now=1_020)
+            return doubted
+
+        @doubted.setter
+        def doubted(self, state):
+            self._doubted = state
+
+    seen, book = key_state(limits={"requests": limit(1_100)}), Learning()
+    book.doubted = seen
+    assert last_seen(book) == seen
