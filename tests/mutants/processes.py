@@ -53,6 +53,16 @@ PROCESSES = Chapter(
             ),
         ),
         Mutant(
+            name="what is dropped before its turn and added again amid it is due when the adder said",
+            module="_runtime/heartbeat.py",
+            target="Heartbeats._beat",
+            code="entry is not None",
+            without="True",
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_what_was_dropped_before_its_beat_and_is_added_amid_it_is_due_when_the_adder_said",
+            ),
+        ),
+        Mutant(
             name="a forked child renews nothing that waited in its parent",
             module=_PROCESS,
             target="_after_fork_in_child",

@@ -6,6 +6,7 @@ _DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
 _ANSWERS = "tests/runtime/rates/test_answers.py"
 _BOOKED = "tests/operations/rates/test_booking.py"
+_IN_VAIN = f"{_BOOKED}::test_nothing_is_charged_in_vain_where_others_hand_over_permits_at_any_moment"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rates/expressions.py"
 _KEY_BOOK = "_state/rates/key_book.py"
@@ -39,6 +40,30 @@ RATES = Chapter(
             code="booking.due is None",
             without="True",
             noticed_by=(f"{_BOOKED}::test_whose_permits_another_thread_books_while_it_finds_none_has_them",),
+        ),
+        Mutant(
+            name="an attempt is not sent where another was planned in its place",
+            module="_operations/rates/flights.py",
+            target="FlightSender._send",
+            code="book.flight is not flight",
+            without="False",
+            noticed_by=(_IN_VAIN,),
+        ),
+        Mutant(
+            name="no other attempt is planned where one is written and not dealt out yet",
+            module="_operations/rates/flights.py",
+            target="FlightSender._send",
+            code="(Unknown, KeyWritten)",
+            without="Unknown",
+            noticed_by=(_IN_VAIN,),
+        ),
+        Mutant(
+            name="whom another thread has served gives up no attempt of who is first now",
+            module="_operations/rates/booking.py",
+            target="_Tries._note",
+            code="booking.due is not None",
+            without="False",
+            noticed_by=(_IN_VAIN,),
         ),
         Mutant(
             name="a limit that a call does not name is not charged",
