@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -82,10 +83,11 @@ class Forked:
 
 
 class _Server:
-    """The warm process. It ends when this one does."""
+    """The warm process. It ends when this one does, however that ends."""
 
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair()
+        self._owner = os.getpid()
         self._lock = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
@@ -96,12 +98,19 @@ class _Server:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt at the terminal is none of its business
             )
+        atexit.register(self._end)
 
     def ask(self, request: dict[str, Any], streams: list[int]) -> None:
         body = json.dumps(request).encode()
         with self._lock:
             socket.send_fds(self._ours, [b"%16d" % len(body)], streams)
             self._ours.sendall(body)
+
+    def _end(self) -> None:
+        if os.getpid() == self._owner:
+            self._ours.shutdown(socket.SHUT_RDWR)  # forks have it open too
+            self._ours.close()
+            self._process.wait()
 
 
 @functools.cache
