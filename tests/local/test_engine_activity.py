@@ -4,6 +4,7 @@ from ddb_lease.local.activity import Activity
 from ddb_lease.local.app import App
 from ddb_lease.local.embedded import serve
 from ddb_lease.local.server import may_idle_away
+from tests.local.tables import make_ordered_table
 
 
 class FakeClock:
@@ -64,12 +65,7 @@ def test_an_engine_does_not_idle_away_while_a_lease_runs():
     clock.now_s = 1_800_000_000.0
     with serve(app=App(clock=clock)) as engine:
         client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
-        client.create_table(
-            TableName="t",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        make_ordered_table(client, "t")
         expires_at = {"N": str(int((clock.now_s + 86_400) * 1000))}
         slot = {"pk": {"S": "b"}, "sk": {"S": "slot#00000"}, "lease_id": {"S": "x"}, "expires_at": expires_at}
         client.put_item(TableName="t", Item=slot)

@@ -17,6 +17,7 @@ from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.messages import HEALTH_PATH
 from ddb_lease.local.tokens import TokenLedger, Verdict
+from tests.local.tables import make_ordered_table
 
 NOW_S = 1_800_000_000.0
 FIVE_YEARS_S = 157_680_000
@@ -206,12 +207,7 @@ def test_partitions_whose_names_begin_so_are_dropped_by_a_tests_backend(clock):
     backend = MotoBackend()
     with serve(app=App(clock=clock, backend=backend)) as engine:
         client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
-        client.create_table(
-            TableName="double",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        make_ordered_table(client, "double")
         found = [(pk, sk) for pk in ("a-1", "a-2", "b-a") for sk in ("1", "2")]
         for pk, sk in found:
             client.put_item(TableName="double", Item={"pk": {"S": pk}, "sk": {"S": sk}})
@@ -352,12 +348,7 @@ def test_the_engine_says_which_it_is(engine, path):
 
 def test_the_engine_says_who_holds_leases_and_for_how_long(engine):
     client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
-    client.create_table(
-        TableName="t",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_ordered_table(client, "t")
 
     def put(slot: str, *, seconds: int, **attributes: object) -> None:
         expires_at = {"N": str(int(NOW_S + seconds) * 1000)}
