@@ -78,6 +78,24 @@ class Patient:
         return self.renews
 
 
+class ChangedAmidABeat(Patient):
+    """Due in two seconds by what another thread does, once, after its beat was over and its due time read."""
+
+    changed = False
+
+    def __init__(self, clock, due, change):
+        super().__init__(clock, due)
+        self.change = change
+
+    def due_in(self):
+        due_in = super().due_in()
+        if self.beats and not self.changed:
+            self.changed = True
+            self.due = self.clock.steady() + 2.0
+            self.change(self)
+        return due_in
+
+
 class CountedWakeup(Wakeup):
     """Counts how often it was woken; a pause on it is over at once."""
 
@@ -557,47 +575,26 @@ def test_waking_up_much_later_than_planned_means_that_the_process_was_not_runnin
 
 
 def test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word(beats, clock):
-    class Renewing(Patient):
-        def due_in(self):
-            due_in = super().due_in()
-            if self.beats and not self.done:
-                self.done = True
-                self.due = clock.steady() + 2.0  # a worker finishes just now, before the value read is used
-                beats.reconsider(self)
-            return due_in
-
-    patient = Renewing(clock, 1_000.0)
-    patient.done = False
+    patient = ChangedAmidABeat(clock, 1_000.0, beats.reconsider)  # as a worker does that finishes just then
     beats.add(patient)
     beats.turn(slept=False)
-    assert patient.done
+    assert patient.changed
     clock.pass_time(2.0)
     beats.turn(slept=False)
     assert len(patient.beats) == 2
 
 
 def test_what_was_dropped_before_its_beat_and_is_added_amid_it_is_due_when_the_adder_said(beats, clock):
-    class AddedAgain(Patient):
-        added = False
-
-        def due_in(self):
-            due_in = super().due_in()
-            if self.beats and not self.added:
-                self.added = True
-                self.due = clock.steady() + 2.0  # another thread adds it just now, before the value read is used
-                beats.add(self)
-            return due_in
-
     class Dropping(Patient):
         def beat(self, *, slept):
             beats.drop(patient)  # another thread does
             return super().beat(slept=slept)
 
-    patient = AddedAgain(clock, 1_000.0)
+    patient = ChangedAmidABeat(clock, 1_000.0, beats.add)
     beats.add(Dropping(clock, 999.0))
     beats.add(patient)
     beats.turn(slept=False)
-    assert patient.added
+    assert patient.changed
     clock.pass_time(2.0)
     beats.turn(slept=False)
     assert len(patient.beats) == 2
