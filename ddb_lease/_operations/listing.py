@@ -15,7 +15,7 @@ from itertools import starmap
 from random import Random
 from typing import Any, Final
 
-from ddb_lease._operations.resend import require_answered, resend_until_answered
+from ddb_lease._operations.resend import require_answer_of, resend_until_answered
 from ddb_lease._operations.status import waiter_of
 from ddb_lease._protocol.listing import (
     BucketListing,
@@ -159,8 +159,7 @@ def _page(
     request = ListPage(after=after, limit=limit)
     until = time.steady() + seconds
     answer, _ = yield from resend_until_answered(time, chance, lambda: request, tries=TRIES, deadline=until)
-    page: Any = require_answered(answer, f"table {table!r} cannot be read")
-    return page  # type: ignore[no-any-return] # nothing else answers a request for a page
+    return require_answer_of(PageIs, answer, f"table {table!r} cannot be read")
 
 
 def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> BucketListing:

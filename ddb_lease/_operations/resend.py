@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from ddb_lease._protocol.hits import HitsAnswer, HitsListed, HitsRead, HitsRefused, HitsWritten
 from ddb_lease._protocol.listing import PageIs
@@ -47,6 +47,8 @@ from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
 Answered: TypeAlias = Done | Each | Seen | Shown | QueueSeen | PageIs | Refused | RateAnswer | HitsAnswer
+
+Kind = TypeVar("Kind", bound=Answered)
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -137,3 +139,11 @@ def require_answered(answer: Answer, failing: str) -> Answered:
             raise answer.error
         case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
             raise StoreUnavailable(f"{failing}: {reason_text(answer.cause)}") from answer.cause
+
+
+def require_answer_of(kind: type[Kind], answer: Answer, failing: str) -> Kind:
+    """The answer to a request that one kind only answers: `require_answered`, and it is of that kind."""
+    answered = require_answered(answer, failing)
+    if not isinstance(answered, kind):
+        raise TypeError(f"{kind.__name__} was asked for, and {type(answered).__name__} answered")
+    return answered

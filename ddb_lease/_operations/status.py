@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import starmap
-from typing import Any
 
-from ddb_lease._operations.resend import require_answered, resend_until_answered
+from ddb_lease._operations.resend import require_answer_of, resend_until_answered
 from ddb_lease._protocol.decisions import circulates
 from ddb_lease._protocol.messages import Look, Seen
 from ddb_lease._protocol.queueing import SEEN, counting
@@ -74,8 +73,7 @@ def _waiting(state: BucketState, *, seconds: float, now_ms: int, max_tokens: int
 def _tickets(state: BucketState, look: LookAtQueue, seconds: float) -> Operation[QueueSeen]:
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
-    seen: Any = require_answered(answer, f"the queue of {state.called} cannot be read")
-    return seen  # type: ignore[no-any-return] # nothing else answers a look at the queue
+    return require_answer_of(QueueSeen, answer, f"the queue of {state.called} cannot be read")
 
 
 def waiter_of(place: int, ticket: Ticket) -> Waiter:
@@ -160,5 +158,4 @@ def _page(
     look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=tries, deadline=until)
-    seen: Any = require_answered(answer, f"{state.called} cannot be read")
-    return seen  # type: ignore[no-any-return] # nothing else answers a look
+    return require_answer_of(Seen, answer, f"{state.called} cannot be read")

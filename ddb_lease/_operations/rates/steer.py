@@ -12,20 +12,24 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from ddb_lease._operations.rates.policy import ensure_policy, learn_policy, tell_if_older
-from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
+from ddb_lease._operations.resend import UNANSWERED, Answered, require_answer_of, require_answered, send_until
 from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol.messages import Answer
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.messages import (
+    ChangePolicy,
+    CreatePolicy,
     KeyIs,
     KeysAre,
     KeyWritten,
     ListKeys,
     PolicyIs,
     PolicyRefused,
+    RateRequest,
     ReadKey,
     ReadPolicy,
 )
@@ -40,7 +44,7 @@ TRIES: Final = 5
 PAGE: Final = 1_000
 """Keys in one page of a listing: some 300 KB."""
 
-_Make = Callable[[Policy, "KeyState | None", int], Any]
+_Make = Callable[[Policy, "KeyState | None", int], "RateRequest | None"]
 """Makes the request that changes a key, from the policy, the key's item, and the time; None: nothing is to be done."""
 
 
@@ -52,9 +56,10 @@ def read_policy(state: LimiterState, *, deadline: float) -> Operation[Policy | N
         StoreRejected: The service refuses for good.
     """
     asked = state.time.steady()
-    answer = yield from _ask(state, ReadPolicy(consistent=True), "the policy cannot be read", deadline)
+    failing = "the policy cannot be read"
+    answer = require_answer_of(PolicyIs, (yield from _send(state, ReadPolicy(consistent=True), deadline)), failing)
     tell_if_older(state, answer)
-    policy: Policy | None = answer.policy
+    policy = answer.policy
     if policy is not None:
         learn_policy(state, policy, asked=asked)
     return policy
@@ -87,19 +92,20 @@ def _change_policy(
             given = {name: limit for name, limit in {**state.given, **changes}.items() if limit is not None}
             if not given:
                 raise ConfigurationError("a policy has at least one limit")
-            request: Any = steering.create_policy(given, now=now)
+            request: CreatePolicy | ChangePolicy = steering.create_policy(given, now=now)
         else:
-            request = steering.change_policy(policy, changes, now=now)
-            if request is None:
+            change = steering.change_policy(policy, changes, now=now)
+            if change is None:
                 return policy
+            request = change
         asked = state.time.steady()
-        answer = yield from _ask(state, request, "the policy cannot be changed", deadline)
+        answer = yield from _write(state, request, "the policy cannot be changed", deadline)
         if isinstance(answer, PolicyIs) and answer.policy is not None:
             learn_policy(state, answer.policy, asked=asked)
             return answer.policy
         if isinstance(answer, PolicyRefused) and answer.policy == request.policy:
             learn_policy(state, request.policy, asked=asked)  # an earlier sending did it
-            return request.policy  # type: ignore[no-any-return] # a policy
+            return request.policy
     raise StoreUnavailable("the policy cannot be changed: others change it at the same time")
 
 
@@ -156,7 +162,7 @@ def change_key(state: LimiterState, key: str, make: _Make, *, deadline: float) -
         request = make(policy, found, now)
         if request is None:
             return found
-        answer = yield from _ask(state, request, "the key cannot be changed", deadline)
+        answer = yield from _write(state, request, "the key cannot be changed", deadline)
         if isinstance(answer, KeyWritten):
             with state.lock:
                 state.book(key).learn(answer.state, now=now, process=state.process)
@@ -174,8 +180,7 @@ def list_keys(state: LimiterState, shard: int, after: str | None, *, deadline: f
     if not 0 <= shard < SHARDS:
         raise ValueError(f"there are shards 0 to {SHARDS - 1}")
     request = ListKeys(shard=shard, after=after, limit=PAGE)
-    answer: KeysAre = yield from _ask(state, request, "the keys cannot be listed", deadline)
-    return answer
+    return require_answer_of(KeysAre, (yield from _send(state, request, deadline)), "the keys cannot be listed")
 
 
 def _ready(state: LimiterState, deadline: float) -> Operation[None]:
@@ -191,8 +196,8 @@ def _look_at_policy(state: LimiterState, deadline: float) -> Operation[None]:
 
 def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple[KeyState | None, int]]:
     since = state.rate_time.now_ns()
-    answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
-    found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
+    answer = yield from _send(state, ReadKey(key=key), deadline)
+    found = require_answer_of(KeyIs, answer, "the rate cannot be read").state
     now = yield from _now(state)
     with state.lock:
         state.book(key).learn(found, now=now, since=since, process=state.process)
@@ -210,8 +215,13 @@ def _now(state: LimiterState) -> Operation[int]:
     return now
 
 
-def _ask(state: LimiterState, request: Any, failing: str, deadline: float) -> Operation[Any]:  # noqa: ANN401 - any
+def _write(state: LimiterState, request: RateRequest, failing: str, deadline: float) -> Operation[Answered]:
+    answer = yield from _send(state, request, deadline)
+    return require_answered(answer, failing)
+
+
+def _send(state: LimiterState, request: RateRequest, deadline: float) -> Operation[Answer]:
     answer, _ = yield from send_until(
         request, again=UNANSWERED, time=state.time, chance=state.chance, tries=TRIES, deadline=deadline
     )
-    return require_answered(answer, failing)
+    return answer
