@@ -225,8 +225,7 @@ class KeyLimiter(FirstGuesses):
     def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = self._runtime.wakeup()
-            booking = self._core.booking(wish, wakeup.wake)
-            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
+            with self._core.in_queue(wish, wakeup.wake) as (operation, booking):
                 try:
                     outcome = self._core.driver.run(operation, wakeup)
                     if held is not None and booking.held is not None and isinstance(outcome, Admitted):
@@ -234,10 +233,10 @@ class KeyLimiter(FirstGuesses):
                 except BaseException:
                     interrupted(self._core.state, self.key, booking)
                     raise
-            instead = self._core.without_answer(wish, outcome)
-            if instead is None:
-                return self._core.conclude(wish, outcome)
-            decided = self._core.driver.run(instead, wakeup)
+            verdict = self._core.verdict(wish, outcome)
+            if isinstance(verdict, Verdict):
+                return verdict
+            decided = self._core.driver.run(verdict, wakeup)
             if decided is not None:
                 return self._core.conclude(wish, decided)
 
@@ -275,9 +274,9 @@ class KeyLimiter(FirstGuesses):
                 outcome = step.driver.run(step.operation, wakeup)
                 if step.ends(outcome):
                     break
-            instead = family.without_answer(call, outcome)
-            if instead is None:
-                return family.conclude(call, outcome)
-            decided = self._core.driver.run(instead, wakeup)
+            verdict = family.verdict(call, outcome)
+            if isinstance(verdict, Verdict):
+                return verdict
+            decided = self._core.driver.run(verdict, wakeup)
             if decided is not None:
                 return family.conclude(call, decided)

@@ -181,7 +181,7 @@ def test_an_interrupt_at_any_point_leaves_nobody_asleep_who_has_permits(rates):
         struck = interrupted(strike_at, limiter.try_acquire)
         assert other.due is None or woken, struck.struck_at
         book.leave(other)
-        book.drop_spares()
+        book.spares = None
         limiter.acquire()  # finds out what became of the charge that was interrupted
         if struck is None:
             break

@@ -192,15 +192,14 @@ class KeyLimiter(FirstGuesses):
     async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = Wakeup(self._runtime)
-            booking = self._core.booking(wish, wakeup.wake)
-            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
+            with self._core.in_queue(wish, wakeup.wake) as (operation, booking):
                 outcome = await self._driver.run(operation, wakeup, within=self._core.seconds_left(wish))
             if held is not None and booking.held is not None and isinstance(outcome, Admitted):
                 held.append(booking.held)
-            instead = self._core.without_answer(wish, outcome)
-            if instead is None:
-                return self._core.conclude(wish, outcome)
-            decided = await self._driver.run(instead, wakeup)
+            verdict = self._core.verdict(wish, outcome)
+            if isinstance(verdict, Verdict):
+                return verdict
+            decided = await self._driver.run(verdict, wakeup)
             if decided is not None:
                 return self._core.conclude(wish, decided)
 
@@ -240,9 +239,9 @@ class KeyLimiter(FirstGuesses):
                 )
                 if step.ends(outcome):
                     break
-            instead = family.without_answer(call, outcome)
-            if instead is None:
-                return family.conclude(call, outcome)
-            decided = await self._driver.run(instead, wakeup)
+            verdict = family.verdict(call, outcome)
+            if isinstance(verdict, Verdict):
+                return verdict
+            decided = await self._driver.run(verdict, wakeup)
             if decided is not None:
                 return family.conclude(call, decided)

@@ -163,9 +163,9 @@ RESERVATIONS = Chapter(
         ),
         Mutant(
             name="permits that were booked before a fork are the parent's",
-            module="_state/rates/limiter_state.py",
-            target="LimiterState.require_usable",
-            code="process != self.process",
+            module="_operations/rates/preparing.py",
+            target="require_usable",
+            code="process != state.process",
             without="False",
             noticed_by=(f"{_FAULTS}::test_a_call_that_is_doubled_by_a_signal_handlers_fork_has_its_permits_once",),
         ),

@@ -31,6 +31,7 @@ from ddb_lease._operations.rates.preparing import (
     just_read,
     prepare_to_charge,
     read_before_refusing,
+    require_usable,
     too_many,
 )
 from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue
@@ -58,7 +59,7 @@ from ddb_lease._protocol.rates.charging import (
     limits_of,
     without_charges,
 )
-from ddb_lease._protocol.rates.records import Policy
+from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, RetryPolicy, admitting
 from ddb_lease._state.rates.booking import Booking, Flight
@@ -174,7 +175,7 @@ class _Tries:
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        state.require_usable(self.process)
+        require_usable(state, self.process)
         if book.spares is not None and (now := state.rate_time.now_ns()) is not None:
             with state.lock:
                 dealt = book.deal(now=now, steady=state.time.steady())
@@ -259,7 +260,7 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
-            state.require_usable(self.process)
+            require_usable(state, self.process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -282,10 +283,10 @@ class _Tries:
 
     def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
         """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
-        state, book, known = self._state, self._book, self._book.known
+        state, book = self._state, self._book
         if again:  # the last answer may have taken long
             yield from ensure_policy(state, deadline=give_up_at, wake=self._booking.wake)
-        if book.ledger is None and (known is None or not known.holds):
+        if book.ledger is None and not (isinstance(book.kept, KeyState) and book.kept.holds):
             return
         yield from clear_overdue(state, self._key, book, deadline=give_up_at)
         if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
@@ -326,14 +327,13 @@ class _Tries:
             steady = state.time.steady()
             known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
             most = sum(limit.burst for limit in limits_of(policy, known).values())
-            waiting = book.waiting(min(most, MOST_TOGETHER))
-            places = [booking.place(now=steady) for booking in waiting]
+            waiting, places = book.places(min(most, MOST_TOGETHER), now=steady)
             step = plan(policy, known, places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
                     batch = tuple((weakref.ref(one), one.wanted) for one in waiting[: step.size])
                     before = book.flight
-                    book.flight = Flight(
+                    book.flight = flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.
                         attempt=f"{state.chance.getrandbits(64):016x}",
                         batch=batch,
@@ -342,7 +342,8 @@ class _Tries:
                         planned_at=now,
                         refusals=before.refusals if before else 0,
                     )
-                    return book.flight
+                    self._sender.plan(flight, policy, known, now=now)
+                    return flight
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():

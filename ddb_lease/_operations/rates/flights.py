@@ -21,6 +21,7 @@ from ddb_lease._protocol.messages import Conflict, Rejected, ThrottledAnswer, Un
 from ddb_lease._protocol.outcomes import Admission, Booked, Busy, failure_of
 from ddb_lease._protocol.rates.charging import (
     Attempt,
+    Denial,
     HeldBack,
     NeverEnough,
     NotBefore,
@@ -68,7 +69,12 @@ class FlightSender:
         self._key = key
         self._book = book
         self._booking = booking
+        self._planned: Charge | Denial | None = None
         self._sent_at = 0
+
+    def plan(self, flight: Flight, policy: Policy, known: KeyState | None, *, now: int) -> None:
+        """Plan the first sending of a new flight by what it was itself planned by. The limiter's lock is held."""
+        self._planned = self._propose(flight, policy, known, now)
 
     def send(self, flight: Flight, give_up_at: float) -> Operation[Admission | StalePolicy | None]:
         """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
@@ -114,11 +120,16 @@ class FlightSender:
         with state.lock:
             if flight.wanted.reserved:
                 enter(book, flight, sent, dues[0])
-            book.learn(found, now=now, since=self._sent_at, process=state.process)
-            steady = state.time.steady()
-            woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
-            # If those for whom it was charged are gone, their permits are for those who wait now.
-            woken += book.deal(now=now, steady=steady)
+            woken = book.charged(
+                flight,
+                found,
+                dues[:size],
+                list(zip(dues[size:], more, strict=True)),
+                since=self._sent_at,
+                now=now,
+                steady=state.time.steady(),
+                process=state.process,
+            )
             settlers = [] if book.ledger is None else book.ledger.settlers[:1]
         wake(woken, but=self._booking)
         for settler in settlers:
@@ -141,47 +152,56 @@ class FlightSender:
     def _send(self, flight: Flight) -> Operation[Any]:
         """Send it once, as of now."""
         state, book = self._state, self._book
+        planned, self._planned = self._planned, None
         if state.closed:
             raise state.closed_error()
-        policy, now = state.policy, state.rate_time.known_now_ns()
-        if policy is None:
-            raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
             if flight.shown is not None:
                 return KeyRefused(state=flight.shown)  # as the table would have answered
             if book.flight is not flight:
                 return None  # just now, another caller was served, and has planned another in its place
-            known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
-            horizon = max(0, flight.horizon - (now - flight.planned_at))
-            if flight.wanted.reserved:
-                horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
-            proposal = propose(
-                policy,
-                known,
-                flight.wanted,
-                attempt=Attempt(
-                    key=self._key,
-                    id=flight.attempt,
-                    lane=state.lane,
-                    process=state.process,
-                    settle_by=now + horizon + flight.wanted.settle_within,
-                ),
-                now=now,
-                horizon=horizon,
-                retention=round(state.retention),
-                slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
-            )
+            proposal = planned or self._plan_again(flight)
             if not isinstance(proposal, Charge):
                 return proposal
             flight.sent.append(proposal)
             before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
-            self._sent_at = now
         answer: Any = yield proposal
         with state.lock:
             if book.flight is flight:
                 # What is written is still to be dealt out: until then, nobody may plan another in its place.
                 flight.uncertain = before or isinstance(answer, (Unknown, KeyWritten))
         return answer
+
+    def _plan_again(self, flight: Flight) -> Charge | Denial:
+        """What to send for it by what is known now."""
+        policy, now = self._state.policy, self._state.rate_time.known_now_ns()
+        if policy is None:
+            raise ConfigurationError("no policy: a defect of this library")
+        known = known_to_rely_on(policy, self._book, self._booking.wanted, now=now)
+        return self._propose(flight, policy, known, now)
+
+    def _propose(self, flight: Flight, policy: Policy, known: KeyState | None, now: int) -> Charge | Denial:
+        state = self._state
+        horizon = max(0, flight.horizon - (now - flight.planned_at))
+        if flight.wanted.reserved:
+            horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
+        self._sent_at = now
+        return propose(
+            policy,
+            known,
+            flight.wanted,
+            attempt=Attempt(
+                key=self._key,
+                id=flight.attempt,
+                lane=state.lane,
+                process=state.process,
+                settle_by=now + horizon + flight.wanted.settle_within,
+            ),
+            now=now,
+            horizon=horizon,
+            retention=round(state.retention),
+            slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
+        )
 
 
 def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:

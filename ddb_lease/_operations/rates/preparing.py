@@ -31,6 +31,22 @@ TRIES_WHEN_UNKNOWN: Final = 6
 """How often one attempt is sent in all while its answers are lost."""
 
 
+def require_usable(state: LimiterState, process: str) -> None:
+    """Raise if a call may not go on.
+
+    Args:
+        state: Of the limiter.
+        process: As it was there when the call began. In a forked child, its permits are the parent's.
+
+    Raises:
+        ConfigurationError: The limiter was closed, or this is a forked child.
+    """
+    if state.closed:
+        raise state.closed_error()
+    if process != state.process:
+        raise state.forked_error()
+
+
 def prepare_to_charge(
     state: LimiterState,
     *,
@@ -49,7 +65,7 @@ def prepare_to_charge(
     failure = yield from ensure_policy(state, deadline=give_up_at, wake=wake)
     if failure is not None:
         return failure
-    if state.rate_time.now_ns() is None:
+    if not state.rate_time.known and state.rate_time.now_ns() is None:
         failed = yield from confirm(state.time, until=budget_ends())
         if state.rate_time.now_ns() is None:
             return without_time(failed)

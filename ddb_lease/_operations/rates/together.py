@@ -27,6 +27,7 @@ from ddb_lease._operations.rates.preparing import (
     just_read,
     prepare_to_charge,
     read_before_refusing,
+    require_usable,
     too_many,
 )
 from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
@@ -46,7 +47,6 @@ from ddb_lease._protocol.rates.charging import (
     Wanted,
     earliest_due,
     is_charged,
-    limits_of,
     propose_together,
     without_charges,
 )
@@ -60,7 +60,6 @@ from ddb_lease._state.rates.callers import Callers
 from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
-from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError
 
 MOST_PREPARED: Final = 8
@@ -169,7 +168,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     state, book, first = member.state, member.book, call.members[0].state
 
     def once() -> Operation[Admission]:
-        first.require_usable(call.process)
+        require_usable(first, call.process)
         failure = yield from prepare_to_charge(
             state, give_up_at=_gives_up_at(first, call), budget_ends=lambda: _budget_ends(first, call)
         )
@@ -305,7 +304,7 @@ class _Charging:
 
     def _plan(self, refusals: int) -> ChargeTogether | Denied | Unprepared:
         call, now = self._call, self._first.rate_time.now_ns()
-        self._first.require_usable(call.process)
+        require_usable(self._first, call.process)
         if now is None:
             return Unprepared()
         steady = self._first.time.steady()
@@ -366,7 +365,7 @@ class _Charging:
             answer, _ = yield from send_until(
                 request, again=UNANSWERED, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
             )
-        state.require_usable(self._call.process)
+        require_usable(state, self._call.process)
         if isinstance(answer, Done):
             self._charged(request.charges, (None,) * len(request.charges))
             return Booked(due=request.charges[0].due), True
@@ -461,7 +460,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
     """Wait until permits are due, and let them pass the gates of all members, at one moment."""
     states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
     while True:
-        call.members[0].state.require_usable(call.process)
+        require_usable(call.members[0].state, call.process)
         for state in states:
             if state.closed:
                 raise state.closed_error()
@@ -484,17 +483,11 @@ def _pass(call: Call, states: Sequence[LimiterState]) -> int:
     if states:
         with states[0].lock:
             return _pass(call, states[1:])
-    waits = []
+    wait = 0
     for passes in (False, True):
-        for member in call.members:
-            state, book = member.state, member.book
-            gate = book.gate = book.gate or UseGate()
-            limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-            now = round(state.time.steady() * NS)
-            waits.append(gate.wait_ns(member.wanted, limits, now=now, passes=passes))
-        if any(waits):
-            break
-    return max(waits)
+        if wait == 0:
+            wait = max(member.state.wait_at_gate(member.book, member.wanted, passes=passes) for member in call.members)
+    return wait
 
 
 def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:

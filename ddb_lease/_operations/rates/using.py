@@ -17,16 +17,15 @@ from typing import Final
 
 from ddb_lease._operations.rates.memory import looks_in
 from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key
+from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, require_usable
 from ddb_lease._protocol.messages import Pause
-from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, earliest_due, limits_of
+from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, earliest_due
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.key_book import KeyBook, gave_back, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreRejected
 
 PADDING_NS: Final = 1_000
@@ -59,23 +58,22 @@ def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *
     Raises:
         ConfigurationError: The limiter was closed, or this is a child that was forked amid the call.
     """
-    shown = last_seen(book)
+    shown: KeyState | None = None
     while True:
-        state.require_usable(process)
+        require_usable(state, process)
         now, due = state.rate_time.now_ns(), booking.due
         if due is None or now is None:
             raise ConfigurationError("permits were used twice: a defect of this library")
         wait, pause = due - now, due - now
         if wait <= 0:
-            with state.lock:
-                wait = pause = _pass(state, book, booking, now=now)
-                woken = book.used(booking) if wait == 0 else []
-                if wait == 0 and book.pace is not None:
-                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
-            wake(woken, but=booking)
+            wait, woken = state.use(book, booking, now=now)
+            if woken:
+                wake(woken, but=booking)
             if wait == 0:
                 return True
+            pause = wait
         elif wait > FAR_NS:
+            shown = shown or last_seen(book)
             again_in = yield from _look(state, key, book, booking)
             now = state.rate_time.known_now_ns()
             if _forgone(state, book, booking, shown, now=now):
@@ -127,15 +125,3 @@ def _forgone(state: LimiterState, book: KeyBook, booking: Booking, shown: KeySta
         woken = book.forgo(booking)
     wake(woken, but=booking)
     return True
-
-
-def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
-    """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    wait = 0 if book.booked is None else book.booked.waits_for_others(booking, now=now)
-    if wait:
-        return wait
-    gate = book.gate = book.gate or UseGate()
-    limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-    wait = gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
-    booking.comes_at = now + wait
-    return wait

@@ -170,10 +170,10 @@ class Family:
             charging: Any = own.observed(charge_together(call), self.members[0].key, None)  # type: ignore[arg-type] # any result
             yield Step(own.driver, charging, prepares=False)
 
-    def without_answer(self, call: Call, outcome: Any) -> Operation[DecidedHere | None] | None:  # noqa: ANN401 - as driven
-        """What decides in place of the table; see `RateLimiterCore.without_answer`. The key's own limiter decides."""
+    def verdict(self, call: Call, outcome: Any) -> Verdict | Operation[DecidedHere | None]:  # noqa: ANN401 - as driven
+        """What a call ends with, or what decides in place of the table; see `RateLimiterCore.verdict`."""
         beside = [Beside(one.state, one.key, one.wanted) for one in call.members[1:]]
-        return self.members[0].core.without_answer(self._wish(call), outcome, beside=beside)
+        return self.members[0].core.verdict(self._wish(call), outcome, beside=beside)
 
     def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""

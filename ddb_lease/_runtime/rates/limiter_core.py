@@ -22,11 +22,10 @@ from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, Denied, reason_text
-from ddb_lease._protocol.rates.charging import Wanted, limits_of
+from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.validation import (
     MOST_PERMITS,
-    NS,
     SINGLE,
     checked_permits,
     limit_policies,
@@ -48,7 +47,6 @@ from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.callers import Sleeper
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 from ddb_lease.models import DecidedBy, Limit, OnUnavailable, Seconds, Timing
@@ -220,17 +218,6 @@ class RateLimiterCore:
 
     # Operations, for an API to drive.
 
-    def booking(self, wish: Wish, wake: Callable[[], None]) -> Booking:
-        """A place in the queue for a call; arguments as for `in_queue`."""
-        return Booking(
-            wake,
-            wanted=wish.wanted,
-            began=wish.began,
-            deadline=wish.deadline,
-            patient=wish.patient,
-            grace=self._grace if wish.decides and wish.patient else 0.0,
-        )
-
     def seconds_left(self, wish: Wish) -> float | None:
         """Seconds within which a call's requests are to be sent; None: it waits for ever."""
         if wish.deadline == math.inf:
@@ -238,30 +225,42 @@ class RateLimiterCore:
         return wish.deadline - self.state.time.steady() + (self._grace if wish.decides and wish.patient else 0.0)
 
     @contextlib.contextmanager
-    def in_queue(
-        self, wish: Wish, wake: Callable[[], None], *, booking: Booking | None = None
-    ) -> Iterator[Operation[Admission]]:
-        """Stay in the queue while the operation runs, whatever ends it.
+    def in_queue(self, wish: Wish, wake: Callable[[], None]) -> Iterator[tuple[Operation[Admission], Booking]]:
+        """Stay in the queue while the operation runs, whatever ends it; yields the place in the queue as well.
 
         Args:
             wish: What to ask the table for.
             wake: Ends the caller's pause, from any thread.
-            booking: The place in the queue, if the caller has made it.
         """
-        booking = booking or self.booking(wish, wake)
+        booking = Booking(
+            wake,
+            wanted=wish.wanted,
+            began=wish.began,
+            deadline=wish.deadline,
+            patient=wish.patient,
+            grace=self._grace if wish.decides and wish.patient else 0.0,
+        )
         state = self.state
-        with state.lock:
-            key_book = state.book(wish.key)
-            key_book.join(booking)
+        key_book = state.join(wish.key, booking)
         # An interrupt may come between any two instructions here.
         try:
-            yield self.observed(book(state, wish.key, key_book, booking), wish.key, booking)
+            yield self.observed(book(state, wish.key, key_book, booking), wish.key, booking), booking
         finally:
             try:
                 self._leave(key_book, booking)
             except BaseException:  # interrupted: a place left at the front would block all others
                 self._leave(key_book, booking)
                 raise
+
+    def verdict(
+        self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
+    ) -> Verdict | Operation[DecidedHere | None]:
+        """What a call ends with; or, where the table did not answer, what decides in its place: see `without_answer`.
+
+        Arguments as there, and errors as of `conclude`, which tells what was decided.
+        """
+        instead = self.without_answer(wish, outcome, beside=beside)
+        return self.conclude(wish, outcome) if instead is None else instead
 
     def without_answer(
         self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
@@ -314,7 +313,7 @@ class RateLimiterCore:
         woken: list[Sleeper] = []
         with self.state.lock:
             for each in self.state.books():
-                each.drop_spares()
+                each.spares = None  # forgone
                 woken += each.everybody()
         for caller in woken:
             caller.wake()
@@ -348,16 +347,13 @@ class RateLimiterCore:
         if key is None:
             return None
         state = self.state
-        book = state.known_book(key)
-        known = None if book is None else book.known
-        if known is not None and name in known.override:
-            most = known.override[name].burst
-        elif key:
+        own = state.override_of(key, name)
+        if own is None and key:
             return None
-        else:
-            most = limits[name].burst
+        most = limits[name].burst if own is None else own.burst
         if not asks or not isinstance(wanted, int) or wanted <= most:
             return most
+        book = state.known_book(key)
         return most if book is not None and just_read(state, book) else None
 
     def _unanswered(self, wish: Wish, outcome: Admission) -> Exception | None:
@@ -396,20 +392,14 @@ class RateLimiterCore:
             return None
         with state.lock:
             key_book = state.book(key)
-            if key_book.take_now(wanted, now=now):
-                if self._passes(key_book, wanted):
+            if key_book.spares is not None and key_book.take_now(wanted, now=now):
+                if state.wait_at_gate(key_book, wanted) == 0:
                     if key_book.pace is not None:
                         key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
                     return True
                 key_book.give_back(wanted, due=now)
                 return None
             return False if known_denial(state, key_book, wanted, now=now) is not None else None
-
-    def _passes(self, key_book: KeyBook, wanted: Wanted) -> bool:
-        state = self.state
-        gate = key_book.gate = key_book.gate or UseGate()
-        limits = state.limits if state.policy is None else limits_of(state.policy, key_book.known)
-        return gate.wait_ns(wanted, limits, now=round(state.time.steady() * NS)) == 0
 
     def _leave(self, key_book: KeyBook, booking: Booking) -> None:
         with self.state.lock:

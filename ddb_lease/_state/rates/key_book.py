@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted, is_charged
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.rates.booked_callers import BookedCallers
@@ -194,6 +195,11 @@ class KeyBook:
         """Those who wait for a booking, in order, at most so many from the front."""
         return [] if self._queue is None else self._queue.waiting(most)
 
+    def places(self, most: int, *, now: float) -> tuple[list[Booking], list[Place]]:
+        """Those who wait for a booking, as `waiting`, and their places as of this time of the steady clock."""
+        waiting = self.waiting(most)
+        return waiting, [booking.place(now=now) for booking in waiting]
+
     def in_front_of(self, booking: Booking, *, most: int) -> list[Booking]:
         """Those who wait in front of this one, at most so many from the front."""
         waiting = self.waiting(most)
@@ -254,43 +260,55 @@ class KeyBook:
         self.spares = self.spares or Spares()
         self.spares.put(wanted, due=due)
 
-    def book(
-        self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
+    def charged(
+        self,
+        flight: Flight,
+        found: KeyState,
+        dues: Sequence[int],
+        extra: Sequence[tuple[int, int]],
+        *,
+        since: int,
+        now: int,
+        steady: float,
+        process: str,
     ) -> list[Booking]:
-        """Deal out what a flight was charged for; returns whom to wake.
+        """Learn what a charge has left, and deal out its permits; returns whom to wake.
+
+        If those for whom it was charged are gone, their permits are for those who wait now.
 
         Args:
             flight: If it is not under way any more, another caller has dealt it out.
+            found: The item after the charge.
             dues: When the permits of each caller of the batch are due.
             extra: When permits that were prefetched are due, and how many of them.
-            now: On the steady clock.
+            since: As for `learn`.
+            now: The service's time.
+            steady: On the steady clock.
+            process: As for `learn`.
         """
-        if self.flight is not flight:
-            return []
-        self.flight, self.trouble = None, None
-        self.last_size = len(flight.batch)
-        if self.last_size > 1:
-            self.last_end = now
+        self.learn(found, now=now, since=since, process=process)
         woken = []
-        for (place, wanted), due in zip(flight.batch, dues, strict=True):
-            booking = place()
-            if booking is not None and self.awaits(booking):
-                self._serve(booking, due)
-                woken.append(booking)
-            else:
-                self.give_back(wanted, due=due)
-        for due, count in extra:
-            self.give_back(Wanted(booked={flight.wanted.limits[0]: count}), due=due)
-        return woken + self.others()
+        if self.flight is flight:
+            self.flight, self.trouble = None, None
+            self.last_size = len(flight.batch)
+            if self.last_size > 1:
+                self.last_end = steady
+            for (place, wanted), due in zip(flight.batch, dues, strict=True):
+                booking = place()
+                if booking is not None and self.awaits(booking):
+                    self._serve(booking, due)
+                    woken.append(booking)
+                else:
+                    self.give_back(wanted, due=due)
+            for due, count in extra:
+                self.give_back(Wanted(booked={flight.wanted.limits[0]: count}), due=due)
+            woken += self.others()
+        return woken + self.deal(now=now, steady=steady)
 
     def others(self) -> list[Booking]:
         """Whom to wake when a charge was answered, or failed: who is first now, and those who do not wait."""
         waiting = self.waiting()
         return [booking for booking in waiting if booking is waiting[0] or not booking.patient]
-
-    def drop_spares(self) -> None:
-        """Forgo the permits in hand."""
-        self.spares = None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""

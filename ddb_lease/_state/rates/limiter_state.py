@@ -19,10 +19,14 @@ from itertools import islice
 from random import Random
 from typing import Final
 
+from ddb_lease._protocol.rates.charging import Wanted, limits_of
 from ddb_lease._protocol.rates.records import LANES, LimitPolicy, Policy
+from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.rate_time import RateTime
 from ddb_lease._state.rates.service_contact import ServiceContact
+from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import ConfigurationError
 
@@ -103,6 +107,54 @@ class LimiterState:
         """The book of a key, if there is one; it stays where it is in the order of use."""
         return self._books.get(key)
 
+    def override_of(self, key: str, name: str) -> LimitPolicy | None:
+        """The limit that a key has of its own, if its item showed one when it was last seen."""
+        book = self._books.get(key)
+        known = None if book is None else book.known
+        return None if known is None else known.override.get(name)
+
+    def join(self, key: str, booking: Booking) -> KeyBook:
+        """Join the queue of a key at its end; returns the key's book."""
+        with self.lock:
+            book = self.book(key)
+            book.join(booking)
+        return book
+
+    def wait_at_gate(self, book: KeyBook, wanted: Wanted, *, passes: bool = True) -> int:
+        """How long permits of a key that are due must still wait, in nanoseconds; 0: they have passed, if they may.
+
+        Args:
+            book: The key's. Its gate is made when the first permits come to it.
+            wanted: The permits.
+            passes: As for `UseGate.wait_ns`.
+        """
+        gate = book.gate = book.gate or UseGate()
+        limits = self.given if self.policy is None else limits_of(self.policy, book.known)
+        return gate.wait_ns(wanted, limits, now=round(self.time.steady() * NS), passes=passes)
+
+    def use(self, book: KeyBook, booking: Booking, *, now: int) -> tuple[int, list[Booking]]:
+        """Let permits that are due pass the gate, in the order of their due times.
+
+        Args:
+            book: The key's.
+            booking: Whose permits.
+            now: The service's time.
+
+        Returns:
+            How long they must still wait, in nanoseconds; 0: they are used. And whom to wake then.
+        """
+        with self.lock:
+            wait = 0 if book.booked is None else book.booked.waits_for_others(booking, now=now)
+            if wait:
+                return wait, []
+            wait = self.wait_at_gate(book, booking.wanted)
+            booking.comes_at = now + wait
+            if wait:
+                return wait, []
+            if book.pace is not None:
+                book.pace.note(max(booking.wanted.booked.values(), default=0), now=self.time.steady())
+            return 0, book.used(booking)
+
     def books(self) -> list[KeyBook]:
         """All books that are kept."""
         with self.lock:
@@ -112,21 +164,11 @@ class LimiterState:
         """The error of a closed limiter."""
         return ConfigurationError(f"the limiter of rate {self.name!r} is closed")
 
-    def require_usable(self, process: str) -> None:
-        """Raise if a call may not go on.
-
-        Args:
-            process: As `process` was when the call began. In a forked child, its permits are the parent's.
-
-        Raises:
-            ConfigurationError: The limiter was closed, or this is a forked child.
-        """
-        if self.closed:
-            raise self.closed_error()
-        if process != self.process:
-            raise ConfigurationError(
-                f"the process was forked amid a call for permits of {self.name!r}: they are its parent's. Repeat it"
-            )
+    def forked_error(self) -> ConfigurationError:
+        """The error of a call that goes on in a forked child."""
+        return ConfigurationError(
+            f"the process was forked amid a call for permits of {self.name!r}: they are its parent's. Repeat it"
+        )
 
     def after_fork_in_child(self) -> None:
         """In a forked child: share no lock, permit, lane or hold with the parent."""

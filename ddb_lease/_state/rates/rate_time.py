@@ -84,9 +84,13 @@ class RateTime:
 
     Args:
         time: What the answers tell.
+
+    Attributes:
+        known: Whether it was told once: from then on it always is.
     """
 
     def __init__(self, time: ServiceTime) -> None:
+        self.known = False
         self._time = time
         self._lock = threading.RLock()
         self._estimate: Estimate | None = None
@@ -94,7 +98,7 @@ class RateTime:
     def now_ns(self) -> int | None:
         """The estimated time of the service, in whole nanoseconds since the epoch; None: ask for the time first.
 
-        Once it is known, it stays known, and costs no request.
+        It costs no request.
         """
         with self._lock:
             now = self._time.steady()
@@ -102,7 +106,7 @@ class RateTime:
             if self._estimate is None:
                 if bounds is None or bounds.high - bounds.low > WIDE_SECONDS + 2 * self._time.max_clock_skew:
                     return None
-                self._estimate = Estimate.first(bounds)
+                self._estimate, self.known = Estimate.first(bounds), True
             estimate = self._estimate = self._estimate.moved(bounds, now=now)
             # Each in nanoseconds first: a float of the sum is exact to a quarter of a microsecond only.
             return round(now * _NS) + round(estimate.offset * _NS)

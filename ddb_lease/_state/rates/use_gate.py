@@ -41,8 +41,8 @@ class UseGate:
             passes: Whether they pass if they may; otherwise nothing is counted.
         """
         tats = cast("dict[str, int]", dict(zip(self._tats[::2], self._tats[1::2], strict=True)))
-        costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
-        was = {name: _tat(tats.get(name, now), limits[name], now) for name, cost in costs.items() if cost}
+        costs = {name: n * limits[name].interval for name, n in wanted.booked.items() if n and name in limits}
+        was = {name: _tat(tats.get(name, now), limits[name], now) for name in costs}
         # What was booked under a larger burst passes as if it were the whole burst.
         earliest = max((tat + min(0, costs[name] - limits[name].tolerance) for name, tat in was.items()), default=now)
         if earliest > now:

@@ -59,7 +59,7 @@ def admit(core, n=1, *, key=""):
     if isinstance(wish, bool):
         return wish
     wakeup = Wakeup()
-    with core.in_queue(wish, wakeup.wake) as operation:
+    with core.in_queue(wish, wakeup.wake) as (operation, _):
         outcome = core.driver.run(operation, wakeup)
     return core.conclude(wish, outcome)
 
@@ -194,11 +194,17 @@ def test_what_nothing_known_denies_is_decided_as_set(make, mode, allowed):
 
 def test_a_check_keeps_its_place_for_a_while_and_others_do_not(make):
     waits = replace(a_wish(), decides=True)
-    assert make(budget=1).booking(waits, lambda: None).grace == pytest.approx(1.0)
+    assert grace(make(budget=1), waits) == pytest.approx(1.0)
     core = make()
-    assert core.booking(waits, lambda: None).grace == 10.0
+    assert grace(core, waits) == 10.0
     for other in (a_wish(), replace(waits, patient=False)):
-        assert core.booking(other, lambda: None).grace == 0.0
+        assert grace(core, other) == 0.0
+
+
+def grace(core, wish):
+    """For how long a call would keep its place after its timeout."""
+    with core.in_queue(wish, lambda: None) as (_, booking):
+        return booking.grace
 
 
 def test_a_call_says_within_what_time_its_requests_are_to_be_sent(make):
