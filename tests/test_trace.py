@@ -1,6 +1,7 @@
 """`scripts/trace` prints the path of an operation, and its figures match the listed path."""
 
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LINE = r"{name} +(\d+) modules +(\d+) functions +(\d+) calls +(\d+) moves +(\d+) steps"
+KINDS = ("layers", "crossings", "modules", "moves", "functions", "calls", "steps")
 
 
 @functools.cache
@@ -27,8 +28,8 @@ def trace(*arguments):
 
 
 def figures(told, name):
-    (found,) = re.findall(LINE.format(name=name), told)
-    return [int(figure) for figure in found]
+    (found,) = re.findall(name + "".join(rf" +(\d+) {kind}" for kind in KINDS), told)
+    return dict(zip(KINDS, map(int, found), strict=True))
 
 
 def test_each_operation_has_a_line():
@@ -38,22 +39,37 @@ def test_each_operation_has_a_line():
 
 def test_the_figures_are_those_of_the_path_that_is_listed():
     told = trace("acquire", "--list")
-    modules, functions, calls, moves, steps = figures(told, "acquire")
+    found = figures(told, "acquire")
     lines = [line.split() for line in told.splitlines() if re.match(r"[ \d]{5}  +(->|=>|<-) ", line)]
     entered = [words[-2:] for words in lines if "<-" not in words]
-    assert len(entered) == calls
-    assert len({module for module, _ in entered}) == modules
-    assert [int(words[0]) for words in lines if words[0].isdigit()] == list(range(1, moves + 1))
-    assert 1 < modules < functions < calls < steps
+    assert len(entered) == found["calls"]
+    modules = {module.rstrip(":") for module, _ in entered}
+    assert len(modules) == found["modules"]
+    assert len({layer_of(module) for module in modules}) == found["layers"]
+    assert [int(words[0]) for words in lines if words[0].isdigit()] == list(range(1, found["moves"] + 1))
+    passed = [layer_of(words[-2]) for words in lines]
+    assert found["crossings"] == 1 + sum(one != other for one, other in itertools.pairwise(passed))
+    assert 1 < found["layers"] < found["modules"] < found["functions"] < found["calls"] < found["steps"]
+    assert found["crossings"] < found["moves"] < found["steps"]
     assert entered[0] == ["bucket:", "LeaseBucket.acquire" if sys.version_info >= (3, 11) else "acquire"]
     assert "dynamodb/expressions" in told.splitlines()[-1].strip().split(", ")
 
 
+def layer_of(module):
+    return module.split("/")[0] if "/" in module else ""
+
+
+@pytest.mark.parametrize("operation", ["acquire", "renew", "release", "rate"])
+def test_no_path_is_longer_than_contributing_says(operation):
+    most, found = figures((ROOT / "CONTRIBUTING.md").read_text(), operation), figures(trace(), operation)
+    kinds = ("layers", "crossings", "modules", "moves")
+    assert {kind: found[kind] for kind in kinds if found[kind] > most[kind]} == {}
+
+
 @pytest.mark.parametrize(
-    ("operation", "most_modules", "most_moves"),
-    [("acquire", 47, 155), ("renew", 28, 125), ("release", 35, 107), ("rate", 45, 267)],
+    ("operation", "layers", "crossings"), [("acquire", 10, 100), ("release", 8, 50), ("rate", 8, 80)]
 )
-def test_no_path_is_longer_than_it_was(operation, most_modules, most_moves):
-    modules, _, _, moves, _ = figures(trace(), operation)
-    assert modules <= most_modules
-    assert moves <= most_moves
+def test_no_path_goes_back_and_forth_between_the_layers(operation, layers, crossings):
+    found = figures(trace(), operation)
+    assert found["layers"] <= layers
+    assert found["crossings"] <= crossings
