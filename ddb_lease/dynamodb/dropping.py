@@ -19,27 +19,26 @@ from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
 from ddb_lease.dynamodb.reasons import error_code
-from ddb_lease.dynamodb.signing import refused_as_untimely
-from ddb_lease.dynamodb.table import POLL_SECONDS
+from ddb_lease.dynamodb.table import IN_USE, POLL_SECONDS, may_pass
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 
 _SURELY_MISSING_SECONDS: Final = 5.0
 """A creation without an answer may still arrive: so long is a table without an answer asked for that does not exist."""
 
-_REFUSALS: Final = {"AccessDeniedException", "UnrecognizedClientException", "ValidationException"}
+_MISSING: Final = "ResourceNotFoundException"
 
 
 def require_absent(client: Client, table: str) -> None:
     """Make sure that there is no such table.
 
     Raises:
-        StoreRejected: There is one, or a permission is missing.
+        StoreRejected: There is one, or a permission is missing, or the like.
         StoreUnavailable: The service does not answer.
     """
     try:
         _ask(client.describe_table, table)
     except aws.ClientError as error:
-        if error_code(error) != "ResourceNotFoundException":
+        if error_code(error) != _MISSING:
             raise _told(error, table) from error
     else:
         raise StoreRejected(f"table {table!r} exists already: it is left alone")
@@ -65,7 +64,7 @@ def drop_table(
         timeout: Seconds to go on for.
 
     Raises:
-        StoreRejected: A permission is missing.
+        StoreRejected: A permission is missing, the credentials have expired, or the like: no later try would succeed.
         StoreUnavailable: The service does not answer, or the table did not become active in time.
     """
     begun = clock.steady()
@@ -75,7 +74,7 @@ def drop_table(
         try:
             _ask(client.delete_table, table)
         except aws.ClientError as error:
-            missing = error_code(error) == "ResourceNotFoundException"
+            missing = error_code(error) == _MISSING
             if missing and (sure or clock.steady() - begun > _SURELY_MISSING_SECONDS):
                 return False
             raise _told(error, table) from error
@@ -101,5 +100,5 @@ def _ask(method: Callable[..., object], table: str) -> None:
 
 def _told(error: aws.ClientError, table: str) -> StoreRejected | StoreUnavailable:
     told = explain(error, BucketAddress(table=table, bucket=""))
-    refused = error_code(error) in _REFUSALS or refused_as_untimely(error)
-    return StoreRejected(told) if refused else StoreUnavailable(told)
+    passes = may_pass(error) or error_code(error) in {IN_USE, _MISSING}  # it is still being made, or may yet arrive
+    return StoreUnavailable(told) if passes else StoreRejected(told)

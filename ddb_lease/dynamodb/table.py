@@ -31,7 +31,7 @@ KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
 TTL_ATTRIBUTE: Final = "ttl"
 _USABLE: Final = ("ACTIVE", "UPDATING")
 """The states in which a table takes reads and writes."""
-_IN_USE: Final = "ResourceInUseException"
+IN_USE: Final = "ResourceInUseException"
 """Another change of the table is under way."""
 _AS_IT_IS: Final = TableOptions()
 _LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
@@ -147,7 +147,7 @@ class _Maker:
                 **options.request(),
             )
         except aws.ClientError as error:
-            if error_code(error) != "ResourceInUseException":
+            if error_code(error) != IN_USE:
                 raise self._error(error) from error
             return False
         return True
@@ -158,7 +158,7 @@ class _Maker:
         if not lacking:
             return False
         try:
-            self._call(self._client.update_table, _IN_USE, **lacking)
+            self._call(self._client.update_table, IN_USE, **lacking)
         except aws.ClientError as error:
             raise self._error(error) from error
         return True
@@ -231,7 +231,7 @@ class _Maker:
         try:
             self._call(
                 self._client.update_time_to_live,
-                _IN_USE,
+                IN_USE,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
             )
         except aws.ClientError as error:
@@ -265,7 +265,7 @@ class _Maker:
         def passes(error: BaseException) -> bool:
             if isinstance(error, aws.ConnectTimeoutError) and not self._answered:
                 return self._clock.steady() < self._reach_by
-            return _may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
+            return may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
 
         try:
             return self._retrying(retry=retry_if_exception(passes))(self._send, method, given)
@@ -300,18 +300,19 @@ class _Maker:
         code = error_code(error)
         if code == "ValidationException":
             return ConfigurationError(f"table {self._address.table!r}: {error.response['Error'].get('Message', code)}")
-        if _may_pass(error) or code == _IN_USE:
+        if may_pass(error) or code == IN_USE:
             return StoreUnavailable(explain(error, self._address))
         return StoreRejected(explain(error, self._address))
 
 
 _SERVER_ERROR: Final = 500
-_PASSING: Final = {"ThrottlingException", "LimitExceededException", "RequestLimitExceeded"}
+_PASSING: Final = {"ThrottlingException", "LimitExceededException", "RequestLimitExceeded", "InternalServerError"}
 _LASTING: Final = (aws.SSLError, aws.ProxyConnectionError)
 """A certificate that is not trusted, or a proxy that is not there: as where nobody listens, waiting does not help."""
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
+    """Whether a request about a table may succeed if it is sent again, and nothing is changed in between."""
     if isinstance(error, aws.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return error_code(error) in _PASSING or status >= _SERVER_ERROR

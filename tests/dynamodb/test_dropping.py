@@ -75,6 +75,12 @@ def test_a_table_that_is_there_is_left_alone():
         (refused("AccessDeniedException"), StoreRejected, "permission is missing: as it says"),
         (refused("UnrecognizedClientException"), StoreRejected, "the credentials are not accepted: as it says"),
         (refused("ValidationException"), StoreRejected, "table 'mine' has other keys than pk and sk"),
+        (refused("ExpiredTokenException"), StoreRejected, "the credentials have run out: as it says"),
+        (
+            refused("MissingAuthenticationTokenException"),
+            StoreRejected,
+            "MissingAuthenticationTokenException: as it says",
+        ),
         (refused("RequestExpired"), StoreRejected, "set this machine's clock"),
         (
             refused("InvalidSignatureException", message="Signature expired: it is now earlier"),
@@ -131,8 +137,9 @@ def test_what_may_pass_is_tried_again_with_a_short_pause(clock):
     assert len(set(clock.pauses)) == 3, "each is drawn anew"
 
 
-def test_what_is_refused_is_not_tried_again(clock):
-    tables = Tables(refused("AccessDeniedException"))
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ExpiredTokenException", "NewsOfTheService"])
+def test_what_is_refused_is_not_tried_again(clock, code):
+    tables = Tables(refused(code))
     with pytest.raises(StoreRejected):
         drop(tables, clock)
     assert tables.asked == [DELETED]

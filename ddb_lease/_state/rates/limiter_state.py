@@ -2,7 +2,8 @@
 
 Invariants:
 
-- It is below the operations, and they read it directly, so no callback is passed down to them. It decides nothing.
+- It is below the operations, and they read it directly, so no callback is passed down to them. It decides nothing: a
+  key's book and its gate say whose permits pass, and when.
 - The books of keys are kept while they are in use; of the others, the `MOST_BOOKS` that were used last. What is lost
   with a book is a hint, and permits in hand.
 - One lock guards all books. Nothing waits while it is held.
