@@ -7,6 +7,8 @@ Invariants:
 - Each is reported on the thread that calls (with `ddb_lease.aio`: on the loop's), with no lock held, before the call
   returns. While earlier events of the limiter wait for a thread for callbacks, later ones are queued behind them. Of a
   window with `ddb_lease.aio`, `RateThrottled` comes on the thread that sent the request.
+- `PolicyChanged`, `Unavailable` and `Available` come in order, however many threads notice: while one thread reports
+  such an event, it reports those that others notice then, too.
 - A window has one limit, ``permits``, no bookings and no policy; when a permit comes back it does not say.
 - Every call that asks for permits ends with one `Admitted` or one `Denied`, or raises `StoreUnavailable` or another
   error; one that is interrupted ends with neither. `reserve` ends with `Reserved` in place of `Admitted`.

@@ -5,6 +5,7 @@ Invariants:
 - It is called with no lock held, on a thread of the user's; or the event is queued, and a thread for callbacks calls.
 - A thread of the library's own never calls it, as it may hang. While events are queued, later ones are queued behind
   them, so that they keep their order.
+- Events of two threads have no order, but for changes of one state (`note`): these are told one after the other.
 - The queue is bounded. What it raises is logged, the first time, and reaches no caller; an interrupt passes through.
 """
 
@@ -42,7 +43,7 @@ class EventCalls(Generic[AnEvent]):
         self._on_event = on_event
         self._runtime = runtime
         self._kept = kept
-        self._complained = self._telling = self._told_here = False
+        self._complained = self._telling = self._told_here = self._telling_noted = False
         self.after_fork_in_child()
 
     def tell(self, event: AnEvent) -> None:
@@ -54,6 +55,23 @@ class EventCalls(Generic[AnEvent]):
             self.queue(event)
         else:
             self._tell_now(event)
+
+    def note(self, change: AnEvent) -> None:
+        """Note a change of a state, for `tell_noted`. The state's lock is held: so changes have an order."""
+        self._noted.append(change)
+
+    def tell_noted(self) -> None:
+        """Report the changes that were noted, in order: while one thread reports them, others leave theirs to it."""
+        while self._noted:
+            with self._lock:
+                if self._telling_noted:
+                    return
+                self._telling_noted = True
+            try:
+                while self._noted:
+                    self.tell(self._noted.popleft())
+            finally:
+                self._telling_noted = False
 
     def queue(self, event: AnEvent) -> None:
         """Report it soon, on a thread for callbacks."""
@@ -75,7 +93,8 @@ class EventCalls(Generic[AnEvent]):
         """In a forked child: what waits is the parent's, which reports it."""
         self._lock = threading.RLock()
         self._queued: deque[AnEvent] = deque()
-        self._telling = self._told_here = False
+        self._noted: deque[AnEvent] = deque()
+        self._telling = self._told_here = self._telling_noted = False
 
     def _tell_queued(self) -> None:
         with self._lock:

@@ -106,15 +106,17 @@ class WindowReporter:
 
     def _fails(self, began: float, error: StoreUnavailable) -> None:
         with self._lock:
-            before, self._failing_since = self._failing_since, self._failing_since or began
-        if before is None:
-            self._calls.tell(Unavailable(rate=self._name, on_unavailable="raise", cause=str(error)))
+            if self._failing_since is None:
+                self._failing_since = began
+                self._calls.note(Unavailable(rate=self._name, on_unavailable="raise", cause=str(error)))
+        self._calls.tell_noted()
 
     def _answers(self) -> None:
         with self._lock:
             since, self._failing_since = self._failing_since, None
-        if since is not None:
-            self._calls.tell(Available(rate=self._name, seconds=self._clock.steady() - since))
+            if since is not None:
+                self._calls.note(Available(rate=self._name, seconds=self._clock.steady() - since))
+        self._calls.tell_noted()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from ddb_lease import AcquireTimeout, LossReason, StoreUnavailable, events, otel
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew
+from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Lost, Released, ReMinted, Renewed, Throttled
@@ -282,6 +283,65 @@ class Watched:
 
     def __exit__(self, *_):
         self.release()
+
+
+def on_a_thread(act):
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_changes_of_one_state_are_told_one_after_the_other_by_whichever_thread_began():
+    told = []
+
+    def on_event(event):
+        if event == "down":  # meanwhile, another thread notices that it has ended
+            calls.note("up")
+            on_a_thread(calls.tell_noted)
+        told.append((event, threading.current_thread()))
+
+    calls = EventCalls("rate 'r'", on_event, runtime=Runtime())
+    calls.note("down")
+    calls.tell_noted()
+    assert told == [("down", threading.current_thread()), ("up", threading.current_thread())]
+    calls.note("down again")
+    on_a_thread(calls.tell_noted)
+    assert [event for event, _ in told] == ["down", "up", "down again"]
+
+
+def test_an_interrupt_amid_a_change_keeps_none_of_the_later_ones():
+    told = []
+
+    def on_event(event):
+        told.append(event)
+        if event == "down":
+            raise KeyboardInterrupt
+
+    calls = EventCalls("rate 'r'", on_event, runtime=Runtime())
+    calls.note("down")
+    calls.note("up")
+    with pytest.raises(KeyboardInterrupt):
+        calls.tell_noted()
+    calls.tell_noted()
+    assert told == ["down", "up"]
+
+
+def test_a_forked_child_tells_no_change_of_its_parents():
+    told = []
+
+    def on_event(event):
+        if event == "down":  # a fork amid the call
+            calls.note("up")
+            calls.after_fork_in_child()
+        told.append(event)
+
+    calls = EventCalls("rate 'r'", on_event, runtime=Runtime())
+    calls.note("down")
+    calls.tell_noted()
+    calls.note("down in the child")
+    calls.tell_noted()
+    assert told == ["down", "down in the child"]
 
 
 def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_bucket, table):

@@ -10,6 +10,7 @@ from ddb_lease._protocol.messages import Claim, Look
 from ddb_lease._runtime import window_core
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_reporter import WindowReporter
+from ddb_lease.models import WindowDecision
 from ddb_lease.rate_events import Admitted, Available, Denied, RateThrottled, Unavailable
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import APIS, Loop
@@ -81,6 +82,22 @@ def test_an_outage_begins_and_ends_once(make, told):
     assert "no connection" in began.cause
     assert began.on_unavailable == "raise"
     assert ended.seconds > 0
+
+
+def test_an_outage_that_ends_while_its_beginning_is_told_is_told_to_end_after_it(reporters):
+    told = []
+
+    def on_event(event):
+        if isinstance(event, Unavailable):  # meanwhile, a call of another thread is answered
+            thread = threading.Thread(target=lambda: ends(WindowDecision(allowed=True, retry_after=0.0)))
+            thread.start()
+            thread.join(10)
+        told.append(type(event))
+
+    reporter = WindowReporter("w", on_event, runtime=Runtime())
+    with reporter.reporting() as ends, pytest.raises(StoreUnavailable), reporter.reporting():
+        raise StoreUnavailable("no connection")
+    assert told == [Admitted, Unavailable, Available]
 
 
 def test_throttling_is_told(make, told):

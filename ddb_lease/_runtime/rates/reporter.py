@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ddb_lease._protocol.messages import Pause, ThrottledAnswer
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due
+from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.shown import shown_limits
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation
@@ -23,7 +24,7 @@ from ddb_lease._runtime.instrumentation import request_name
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease._state.rates.service_contact import Began
+from ddb_lease._state.rates.service_contact import Began, ServiceContact
 from ddb_lease.models import DecidedBy
 from ddb_lease.rate_events import (
     Admitted,
@@ -120,29 +121,34 @@ class RateReporter:
 
     def report_changes(self) -> None:
         """Report what has changed for all keys: the policy, and whether the service answers."""
-        state = self._state
-        contact, policy = state.contact, state.policy
-        while contact is not None and contact.transitions:
-            try:
-                seen = contact.transitions.popleft()
-            except IndexError:
-                break
-            if isinstance(seen, Began):
-                mode = contact.on_unavailable
-                self.tell(Unavailable(rate=state.name, on_unavailable=mode, cause=reason_text(seen.cause)))
-            else:
-                self.tell(Available(rate=state.name, seconds=seen.seconds))
-        if policy is None or policy.rev == self._rev:
-            return
-        with self._lock:
-            before, self._rev = self._rev, max(policy.rev, self._rev or policy.rev)
-        if before is not None and before < policy.rev:
-            self.tell(PolicyChanged(rate=state.name, limits=shown_limits(policy.limits)))
+        contact, policy = self._state.contact, self._state.policy
+        if contact is not None and contact.transitions:
+            self._note_contact(contact)
+        if policy is not None and policy.rev != self._rev:
+            self._note_policy(policy)
+        self._calls.tell_noted()
 
     def after_fork_in_child(self) -> None:
         """In a forked child: events that wait are the parent's."""
         self._lock = threading.RLock()
         self._calls.after_fork_in_child()
+
+    def _note_contact(self, contact: ServiceContact) -> None:
+        name = self._state.name
+        with self._lock:
+            while contact.transitions:
+                seen = contact.transitions.popleft()
+                if isinstance(seen, Began):
+                    cause = reason_text(seen.cause)
+                    self._calls.note(Unavailable(rate=name, on_unavailable=contact.on_unavailable, cause=cause))
+                else:
+                    self._calls.note(Available(rate=name, seconds=seen.seconds))
+
+    def _note_policy(self, policy: Policy) -> None:
+        with self._lock:
+            before, self._rev = self._rev, max(policy.rev, self._rev or policy.rev)
+            if before is not None and before < policy.rev:
+                self._calls.note(PolicyChanged(rate=self._state.name, limits=shown_limits(policy.limits)))
 
     def _report_booked(self, key: str, booking: Booking) -> bool:
         due, now = booking.due, self._state.rate_time.now_ns()

@@ -14,7 +14,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from ddb_lease import AcquireTimeout, ConfigurationError, Limit, StoreUnavailable, otel, rate_events
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._runtime.rates.reporter import RateReporter
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.rates.service_contact import Began, Ended
 from ddb_lease.rate_events import (
     Admitted,
     Available,
@@ -175,6 +177,29 @@ def test_an_outage_begins_and_ends_with_an_event_each(make, told):
     denied = of(Denied, told)
     assert {event.decided_by for event in denied} == {"deny"}
     assert told.index(began) < told.index(ended)
+
+
+def test_changes_that_come_while_one_is_told_are_told_after_it(make):
+    told, waiting = [], [Ended(seconds=2.0), Began(cause=LOST.cause)]
+
+    def on_event(event):
+        if waiting:  # meanwhile, calls of another thread notice more
+            state.contact.transitions.append(waiting.pop(0))
+            state.policy = replace(state.policy, rev=state.policy.rev + 1)
+            thread = threading.Thread(target=reporter.report_changes)
+            thread.start()
+            thread.join(10)
+        told.append(type(event))
+
+    limiter = make(on_event=lambda _: None, on_unavailable="deny")
+    limiter.acquire(timeout=5)
+    state = core_of(limiter).state
+    reporter = RateReporter(state, on_event, runtime=Runtime())
+    reporter.report_changes()
+    assert told == [], "the first policy is no change"
+    state.contact.transitions.append(Began(cause=LOST.cause))
+    reporter.report_changes()
+    assert told == [Unavailable, Available, PolicyChanged, Unavailable, PolicyChanged]
 
 
 def test_without_a_setting_an_outage_is_told_all_the_same(make, told):
