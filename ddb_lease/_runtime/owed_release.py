@@ -48,7 +48,7 @@ class OwedRelease:
         answered: Whether each slot's release was answered.
         refused: Whether the service refused one for good.
         settled: Whether there is nothing left to release.
-        freed: Whether the last sending ended the lease on any slot.
+        freed: Whether any sending ended the lease on any slot.
     """
 
     grant: Grant
@@ -91,9 +91,8 @@ class OwedRelease:
     def note(self, outcomes: Sequence[SlotRelease], now: float, *, chance: Random) -> None:
         """It was sent to the end: settle it, or say when it is due again."""
         self.tries += 1
-        self.freed = bool([outcome for outcome in outcomes if outcome.ended])  # as in `LeaseEnd.sending`
-        if self.freed:
-            self._unclaimed = True
+        if [outcome for outcome in outcomes if outcome.ended]:  # as in `LeaseEnd.sending`
+            self.freed = self._unclaimed = True
         self.answered = len(outcomes) == len(self.grant.slots) and all(outcome.known for outcome in outcomes)
         if self.answered:
             answers = [outcome.answer for outcome in outcomes]
