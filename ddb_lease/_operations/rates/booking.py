@@ -286,7 +286,8 @@ class _Tries:
         state, book = self._state, self._book
         if again:  # the last answer may have taken long
             yield from ensure_policy(state, deadline=give_up_at, wake=self._booking.wake)
-        if book.ledger is None and not (isinstance(book.kept, KeyState) and book.kept.holds):
+        kept = book.kept  # read once: another thread may learn the item just now. A tuple has no holds
+        if book.ledger is None and not (isinstance(kept, KeyState) and kept.holds):
             return
         yield from clear_overdue(state, self._key, book, deadline=give_up_at)
         if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:

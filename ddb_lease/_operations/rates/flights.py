@@ -40,6 +40,7 @@ from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.pace import Pace
+from ddb_lease._state.rates.remembered_key import Remembered
 from ddb_lease.errors import ConfigurationError
 
 SLACK_NS: Final = 10_000_000
@@ -69,12 +70,12 @@ class FlightSender:
         self._key = key
         self._book = book
         self._booking = booking
-        self._planned: Charge | Denial | None = None
+        self._planned: tuple[Remembered, Charge | Denial] | None = None  # by which item, and what
         self._sent_at = 0
 
     def plan(self, flight: Flight, policy: Policy, known: KeyState | None, *, now: int) -> None:
         """Plan the first sending of a new flight by what it was itself planned by. The limiter's lock is held."""
-        self._planned = self._propose(flight, policy, known, now)
+        self._planned = self._book.kept, self._propose(flight, policy, known, now)
 
     def send(self, flight: Flight, give_up_at: float) -> Operation[Admission | StalePolicy | None]:
         """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
@@ -160,7 +161,10 @@ class FlightSender:
                 return KeyRefused(state=flight.shown)  # as the table would have answered
             if book.flight is not flight:
                 return None  # just now, another caller was served, and has planned another in its place
-            proposal = planned or self._plan_again(flight)
+            # It is planned anew where it is sent again, and where another caller has just learned more.
+            known, proposal = planned or (None, None)
+            if proposal is None or known is not book.kept:
+                proposal = self._plan_again(flight)
             if not isinstance(proposal, Charge):
                 return proposal
             flight.sent.append(proposal)

@@ -58,7 +58,7 @@ def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *
     Raises:
         ConfigurationError: The limiter was closed, or this is a child that was forked amid the call.
     """
-    shown: KeyState | None = None
+    shown: tuple[KeyState | None] | None = None  # the key as it was once they were booked
     while True:
         require_usable(state, process)
         now, due = state.rate_time.now_ns(), booking.due
@@ -72,11 +72,11 @@ def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *
             if wait == 0:
                 return True
             pause = wait
-        elif wait > FAR_NS:
-            shown = shown or last_seen(book)
+        shown = shown or (last_seen(book),)
+        if due - now > FAR_NS:
             again_in = yield from _look(state, key, book, booking)
             now = state.rate_time.known_now_ns()
-            if _forgone(state, book, booking, shown, now=now):
+            if _forgone(state, book, booking, shown[0], now=now):
                 return False
             pause = max(0, min(due - now, round((again_in if again_in > 0 else LOOK_AGAIN_SECONDS) * NS)))
         yield Pause(seconds=(pause + PADDING_NS) / NS, wakeable=True)

@@ -1,6 +1,7 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
 import itertools
+import sys
 import threading
 import weakref
 from dataclasses import replace
@@ -16,9 +17,9 @@ from ddb_lease._operations.rates.policy import learn_policy
 from ddb_lease._operations.rates.steer import read_key
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
 from ddb_lease._protocol.rates.messages import ChangePolicy, Charge, CreatePolicy, KeyIs, ReadKey, ReadPolicy
-from ddb_lease._protocol.rates.records import LimitState
+from ddb_lease._protocol.rates.records import Hold, LimitState
 from ddb_lease._protocol.rates.steering import change_policy
-from ddb_lease._protocol.rates.validation import limit_policies
+from ddb_lease._protocol.rates.validation import SINGLE, limit_policies
 from ddb_lease._state.rates import booking_queue
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
@@ -437,6 +438,47 @@ def test_nothing_is_charged_in_vain_where_others_hand_over_permits_at_any_moment
         assert charged == len(used), f"before lock {step}"
         assert all(call.raised is None for call in world.calls)
     assert steps > 5, "it takes the lock to find its place, to plan, to send, and to deal out"
+
+
+def test_the_last_hold_of_others_may_go_while_a_call_looks_whether_there_is_one():
+    world = World(Limit(10, burst=5), [0])
+    world.call(0)
+    world.run(world.now + NS)
+    state = world.processes[0].state
+    book, switched = state.book(""), []
+    without = book.known
+    hold = Hold(held={SINGLE: NS // 10}, until=world.now + 100 * NS, attempt="theirs")
+    book.learn(replace(without, holds={"theirs": hold}), now=world.now, process=state.process)
+
+    def switch(frame, event, _):
+        """Where the interpreter may go on with another thread, after a call within the function: once."""
+        if event == "c_return" and frame.f_code.co_name == "_clear_the_way" and not switched:
+            switched.append(True)
+            book.learn(without, now=world.now, process=state.process)
+
+    before = sys.getprofile()
+    sys.setprofile(switch)
+    try:
+        call = world.call(0, patience=NS)
+    finally:
+        sys.setprofile(before)
+    assert switched
+    assert call.outcome == Admitted()
+
+
+def test_what_a_key_showed_when_permits_were_booked_is_remembered_before_they_are_far():
+    world = World(Limit(1, burst=20), [20 * NS])
+    for _ in range(20):
+        world.call(0)
+    state = world.processes[0].state
+    call = world.call(0, 4, patience=60 * NS)  # due in 4 s
+    world.run(world.now + NS)
+    assert call.booking.due is not None
+    forgiven = world.items.keys[""] = replace(world.items.keys[""], limits={})
+    state.book("").learn(forgiven, now=state.rate_time.now_ns(), process=state.process)
+    world.processes[0].time.error = 0  # it was 20 s ahead, and steps down: the permits are far then
+    world.run(world.now + 10 * NS)
+    assert call.outcome == Admitted()
 
 
 def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():

@@ -55,3 +55,20 @@ def test_what_was_planned_is_sent_once_and_planned_anew_by_what_is_known_then():
     operation.close()
     again = sender.send(ours, math.inf)
     assert next(again).due == world.now
+
+
+def test_what_another_caller_has_learned_since_it_was_planned_is_what_it_is_sent_by():
+    world = World(Limit(10, burst=1), [0, 0])
+    world.call(0)
+    world.run(world.now + NS)
+    state = world.processes[0].state
+    book = state.book("")
+    sender = FlightSender(
+        state, "", book, Booking(lambda: None, wanted=ONE, began=0.0, deadline=math.inf, patient=True)
+    )
+    book.flight = ours = flight("ours", world)
+    sender.plan(ours, state.policy, book.known, now=world.now)
+    world.call(1)  # another process charges, and a caller here sees it
+    book.learn(world.items.keys[""], now=world.now, process=state.process)
+    (part,) = next(sender.send(ours, math.inf)).limits
+    assert part.branch == "busy", "by what it was planned by, nothing was charged"
