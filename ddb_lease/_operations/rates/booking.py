@@ -94,7 +94,7 @@ HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
 
-def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Operation[Admission]:
+def book(state: LimiterState, key: str, book: KeyBook, booking: Booking, *, process: str) -> Operation[Admission]:
     """Get the permits that a caller wants, and wait until they are due.
 
     Args:
@@ -102,15 +102,17 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         key: The key; empty for a limiter without keys.
         book: The key's book.
         booking: In its queue already.
+        process: As `state.process` was before it joined.
 
     Returns:
         `Admitted`, or why not.
 
     Raises:
         StoreRejected: The service refuses for good.
-        ConfigurationError: The limiter was closed, or the stored policy can never admit this.
+        ConfigurationError: The limiter was closed, the stored policy can never admit this, or this is a child that was
+            forked amid the call.
     """
-    tries = _Tries(state, key, book, booking)
+    tries = _Tries(state, key, book, booking, process)
     while True:
         outcome = yield from tries.run()
         if not isinstance(outcome, Booked):
@@ -123,7 +125,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
                         return outcome
                     booking.go_on(now=state.time.steady())
                     continue
-        if (yield from until_used(state, key, book, booking, process=tries.process)):
+        if (yield from until_used(state, key, book, booking, process=process)):
             return Admitted()
 
 
@@ -164,18 +166,17 @@ def _gives_up(state: LimiterState, book: KeyBook, booking: Booking) -> Callable[
 class _Tries:
     """The tries of one call."""
 
-    def __init__(self, state: LimiterState, key: str, book: KeyBook, booking: Booking) -> None:
+    def __init__(self, state: LimiterState, key: str, book: KeyBook, booking: Booking, process: str) -> None:
         self._state = state
         self._key = key
         self._book = book
         self._booking = booking
-        self.process = state.process
+        self._process = process
         self._sender = FlightSender(state, key, book, booking)
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        require_usable(state, self.process)
         if book.spares is not None and (now := state.rate_time.now_ns()) is not None:
             with state.lock:
                 dealt = book.deal(now=now, steady=state.time.steady())
@@ -185,6 +186,7 @@ class _Tries:
         began, contact = state.time.steady(), state.contact
         with state.lock:
             mine = book.my_turn(booking, now=began)
+        require_usable(state, self._process)  # in a forked child, nobody stands in front, and nobody would wake it
         outage = None if contact is None else contact.outage
         if contact is not None and outage is not None and not (mine and contact.may_ask(booking, now=began)):
             return Unavailable(cause=outage)
@@ -260,7 +262,6 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
-            require_usable(state, self.process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -329,6 +330,7 @@ class _Tries:
             known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
             most = sum(limit.burst for limit in limits_of(policy, known).values())
             waiting, places = book.places(min(most, MOST_TOGETHER), now=steady)
+            require_usable(state, self._process)  # in a child that was forked meanwhile, nobody waits
             step = plan(policy, known, places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():

@@ -70,12 +70,12 @@ class FlightSender:
         self._key = key
         self._book = book
         self._booking = booking
-        self._planned: tuple[Remembered, Charge | Denial] | None = None  # by which item, and what
+        self._planned: tuple[Policy, Remembered, Charge | Denial] | None = None  # by what, and what
         self._sent_at = 0
 
     def plan(self, flight: Flight, policy: Policy, known: KeyState | None, *, now: int) -> None:
         """Plan the first sending of a new flight by what it was itself planned by. The limiter's lock is held."""
-        self._planned = self._book.kept, self._propose(flight, policy, known, now)
+        self._planned = policy, self._book.kept, self._propose(flight, policy, known, now)
 
     def send(self, flight: Flight, give_up_at: float) -> Operation[Admission | StalePolicy | None]:
         """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
@@ -162,8 +162,8 @@ class FlightSender:
             if book.flight is not flight:
                 return None  # just now, another caller was served, and has planned another in its place
             # It is planned anew where it is sent again, and where another caller has just learned more.
-            known, proposal = planned or (None, None)
-            if proposal is None or known is not book.kept:
+            policy, known, proposal = planned or (None, None, None)
+            if proposal is None or policy is not state.policy or known is not book.kept:
                 proposal = self._plan_again(flight)
             if not isinstance(proposal, Charge):
                 return proposal

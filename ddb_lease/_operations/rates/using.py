@@ -70,6 +70,7 @@ def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *
             if woken:
                 wake(woken, but=booking)
             if wait == 0:
+                require_usable(state, process)
                 return True
             pause = wait
         shown = shown or (last_seen(book),)

@@ -240,11 +240,11 @@ class RateLimiterCore:
             patient=wish.patient,
             grace=self._grace if wish.decides and wish.patient else 0.0,
         )
-        state = self.state
+        state, process = self.state, self.state.process
         key_book = state.join(wish.key, booking)
         # An interrupt may come between any two instructions here.
         try:
-            yield self.observed(book(state, wish.key, key_book, booking), wish.key, booking), booking
+            yield self.observed(book(state, wish.key, key_book, booking, process=process), wish.key, booking), booking
         finally:
             try:
                 self._leave(key_book, booking)

@@ -272,9 +272,9 @@ class World:
         booking = call.booking = Watched(
             wake, wanted=wanted, began=began, deadline=began + (patience or 10 * NS) / NS, patient=patience > 0
         )
-        key_book = state.book(key)
-        key_book.join(booking)
-        operation = book(state, key, key_book, booking)
+        identity = state.process
+        key_book = state.join(key, booking)
+        operation = book(state, key, key_book, booking, process=identity)
         call.cancel = lambda: over(None)
 
         def over(outcome):

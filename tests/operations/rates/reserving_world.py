@@ -116,7 +116,7 @@ class ReservingWorld(World):
                 other.wake()
             done.held = booking.held if isinstance(done.outcome, Admitted) else None
 
-        self.drive(book(client.state, key, key_book, booking), done, wake, over)
+        self.drive(book(client.state, key, key_book, booking, process=client.state.process), done, wake, over)
         return done
 
     def settle(self, process, reserved, n=None, *, key="", **used):

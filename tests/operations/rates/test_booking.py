@@ -440,6 +440,31 @@ def test_nothing_is_charged_in_vain_where_others_hand_over_permits_at_any_moment
     assert steps > 5, "it takes the lock to find its place, to plan, to send, and to deal out"
 
 
+@pytest.mark.parametrize("patience", [0, 60 * NS])
+def test_a_fork_at_any_moment_of_a_call_ends_it_in_the_child(patience):
+    steps = 0
+    for step in range(1, 20):
+        world = World(Limit(10, burst=5), [0])
+        world.call(0)
+        world.run(world.now + NS)
+        state, taken = world.processes[0].state, itertools.count(1)
+
+        def fork(state=state, taken=taken, step=step):
+            if next(taken) == step:
+                state.after_fork_in_child()  # a signal handler's fork, as the child sees it
+
+        lock = state.lock = WatchedLock()
+        lock.before = fork
+        call = world.call(0, patience=patience)
+        if next(taken) <= step:
+            break
+        steps = step
+        world.run(world.now + 2 * NS)
+        assert isinstance(call.raised, ConfigurationError), f"before lock {step}"
+        assert "forked amid a call" in str(call.raised)
+    assert steps > 5, "it takes the lock to find its place, to plan, to send, to deal out, and to use"
+
+
 def test_the_last_hold_of_others_may_go_while_a_call_looks_whether_there_is_one():
     world = World(Limit(10, burst=5), [0])
     world.call(0)

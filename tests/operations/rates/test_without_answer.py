@@ -70,7 +70,9 @@ class Outage(World):
                 instead = decide_here(state, self.contact, key, wanted, deadline=deadline, patient=patient)
                 self.drive(instead, [], lambda decided: ask() if decided is None else over(decided))
 
-            self.drive(noting(book(state, key, key_book, booking), state, self.contact), wakes, asked)
+            self.drive(
+                noting(book(state, key, key_book, booking, process=state.process), state, self.contact), wakes, asked
+            )
 
         ask()
 
