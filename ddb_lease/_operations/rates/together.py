@@ -469,6 +469,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
         if wait <= 0:
             wait = _pass(call, states)
         if wait == 0:
+            require_usable(call.members[0].state, call.process)
             return
         yield Pause(seconds=(wait + PADDING_NS) / NS, wakeable=True)
 

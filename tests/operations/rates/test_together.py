@@ -1,5 +1,6 @@
 """Permits of a key and its parents: all or none, as of one time, each transaction once; contention and reservations."""
 
+import itertools
 from dataclasses import replace
 from random import Random
 
@@ -18,6 +19,7 @@ from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, excess, fates_of
 from tests.operations.rates.reserving_world import ReservingWorld
+from tests.support import WatchedLock
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
 """Each example is a whole schedule."""
@@ -85,6 +87,33 @@ def test_permits_pass_the_gates_of_all_members_at_one_moment():
     assert call.over_at == pytest.approx(START + passed_at, abs=10_000), "the parent's gate is passed then"
     wait = state.book("team").gate.wait_ns(two, state.limits, now=passed_at)
     assert wait == pytest.approx(NS, abs=10_000), "and so is the key's"
+
+
+@pytest.mark.parametrize("patience", [0, 60 * NS])
+def test_a_fork_at_any_moment_of_a_call_ends_it_in_the_child(patience):
+    steps = []
+    for step in range(1, 40):
+        world = ReservingWorld(Limit(10, burst=5), [0])
+        world.together(0, ("team", "org"))
+        world.run(world.now + NS)
+        state, taken, forked = world.processes[0].state, itertools.count(1), []
+
+        def fork(world=world, state=state, taken=taken, forked=forked, step=step):
+            calls = world.together_calls
+            if len(calls) == 2 and calls[-1].outcome is None and next(taken) == step:  # it has begun, and not ended
+                state.after_fork_in_child()  # a signal handler's fork, as the child sees it
+                forked.append(step)
+
+        lock = state.lock = WatchedLock()
+        lock.before = fork
+        call = world.together(0, ("team", "org"), patience=patience)
+        world.run(world.now + 2 * NS)
+        if not forked:
+            break
+        steps += forked
+        assert isinstance(call.raised, ConfigurationError), f"before lock {step}"
+        assert "forked amid a call" in str(call.raised)
+    assert len(steps) >= 5, "it takes the lock to plan, to learn, and to use"
 
 
 def test_who_cannot_be_served_in_time_is_told_at_once():
