@@ -75,6 +75,7 @@ def test_one_of_two_answers_that_it_leads_and_the_other_one_after_it(replica):
     first.send_signal(signal.SIGTERM)
     assert first.wait(LONG) == 0
     wait_until(lambda: probe(other, "/leader") == 200)
+    wait_until(lambda: "schedules" in told_later.read_text())  # all of its lines have run
     second.send_signal(signal.SIGTERM)
     assert second.wait(LONG) == 0
     fences = [int(file.read_text().split("leads, fence ")[1].split()[0]) for file in (told, told_later)]
