@@ -283,16 +283,16 @@ class _Tries:
         return LostRace()
 
     def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
-        """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
+        """Before a charge is planned: sweep what is overdue, let others settle first, and read a policy that is old."""
         state, book = self._state, self._book
+        kept = book.kept  # read once: another thread may learn the item just now. A tuple has no holds
+        if book.ledger is not None or (isinstance(kept, KeyState) and kept.holds):
+            yield from clear_overdue(state, self._key, book, deadline=give_up_at)
+            if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
+                yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
+            again = True
         if again:  # the last answer may have taken long
             yield from ensure_policy(state, deadline=give_up_at, wake=self._booking.wake)
-        kept = book.kept  # read once: another thread may learn the item just now. A tuple has no holds
-        if book.ledger is None and not (isinstance(kept, KeyState) and kept.holds):
-            return
-        yield from clear_overdue(state, self._key, book, deadline=give_up_at)
-        if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
-            yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 
     def _gives_up_at(self) -> float:
         """Until when one attempt is sent again, on the steady clock."""

@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddb_lease._operations.rates.booking import book
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
-from ddb_lease._protocol.rates.messages import ReadKey, Settle
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.messages import Charge, PolicyIs, ReadKey, ReadPolicy, Settle
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, excess, fates_of
 from tests.operations.rates.reserving_world import ReservingWorld
+from tests.support import CONFLICT
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
 """Each example is a whole schedule."""
@@ -307,6 +311,21 @@ def test_what_a_dead_process_held_is_swept_by_whoever_waits_for_it():
     assert call.admitted_at == pytest.approx(swept[0][0] + 2 * NS, abs=NS), "it counts in full from the sweep on"
     assert world.state().holds == {}
     assert len(world.requests) <= 35, "about one a second"
+
+
+def test_a_charge_after_a_sweep_that_was_answered_late_is_not_by_an_old_policy():
+    world = ReservingWorld(Limit(1, burst=10), [0, 0])
+    world.reserve(0, 4, within=20 * NS)  # and it dies
+    world.call(1)
+    world.run(START + 60 * NS)
+    state = world.processes[1].state
+    booking = Booking(lambda: None, wanted=Wanted(booked={"permits": 1}), began=60.0, deadline=600.0, patient=True)
+    call = book(state, "", state.join("", booking), booking, process=state.process)
+    assert isinstance(next(call), ReadPolicy)
+    assert isinstance(call.send(PolicyIs(policy=state.policy)), Settle)
+    world.now += 31 * NS
+    assert isinstance(call.send(CONFLICT), ReadPolicy)
+    assert isinstance(call.send(PolicyIs(policy=state.policy)), Charge)
 
 
 def test_a_dead_process_that_left_room_is_swept_too():

@@ -262,6 +262,8 @@ class Oracle:
 
     def _deleted(self, key: str, before: Item | None, *, by_hand: bool) -> None:
         self.steered = True
+        if self.editing:  # what was settled shows nowhere any more: a late charge, and a settlement on it, may follow
+            self._settlements = defaultdict(int, {one: n for one, n in self._settlements.items() if one[0] != key})
         for of, name in self.ledgers:
             if of != key:
                 continue
@@ -275,7 +277,7 @@ class Oracle:
 
     editing: bool = False
     together: set[str] = field(default_factory=set)
-    _settlements: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _settlements: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def _steered(self, key: str, before: Item, after: Item) -> None:
         for (of, name), ledger in self.ledgers.items():
@@ -338,9 +340,9 @@ class Oracle:
         hold = holds_of(before).get(whose)
         if hold is None or hold["attempt"] != base:
             raise Violation("R9", f"settlement {attempt} changed a hold of {key!r} that is not as it was seen")
-        self._settlements[attempt] += 1
+        self._settlements[key, attempt] += 1
         # Only a reservation that was charged anew, by a late copy, may be settled anew: the strict side.
-        if self._settlements[attempt] > max(1, self._charged_at[base]):
+        if self._settlements[key, attempt] > max(1, self._charged_at[base]):
             raise Violation("R9", f"settlement {attempt} of {key!r} happened twice")
         process = self.senders[attempt]
         sweeps = whose != process.hold
