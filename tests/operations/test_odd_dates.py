@@ -7,9 +7,9 @@ import itertools
 
 import pytest
 
-from ddb_lease import AcquireTimeout, Timing
-from ddb_lease._protocol.messages import Claim
-from tests.support import leases_in, put_counter, put_free, put_leased
+from ddb_lease import AcquireTimeout, StoreRejected, Timing
+from ddb_lease._protocol.messages import Claim, Look
+from tests.support import REJECTED, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB
 NOT_ON = ("embedded", "ministack")
@@ -28,6 +28,17 @@ def test_two_odd_answers_to_begin_with_that_agree_are_not_claimed_by_if_the_wall
     assert bucket.acquire(10).held
     assert "Release" not in bucket.tap.count(), "nothing was claimed by their time"
     assert 0 <= claims[0].lease.expires_at - (environment.now_ms + 30_000) <= 3_000
+
+
+def test_who_may_not_ask_for_the_time_after_a_look_without_a_date_is_told_at_once(environment, table):
+    put_counter(table)
+    put_free(table, 0)
+    bucket = environment.bucket()
+    bucket.tap.odd = [None]
+    bucket.tap.inject(Look, after=lambda _: bucket.tap.inject(Look, answer=REJECTED, commits=False))
+    with pytest.raises(StoreRejected, match="permission is missing"):
+        bucket.try_acquire()
+    assert bucket.tap.count() == {"Look": 2}
 
 
 def test_a_claim_by_two_answers_takes_a_free_slot_only(environment, table):

@@ -1,8 +1,13 @@
 """Outages: told once when they begin, once when they end, and not for one failure among answers."""
 
+import logging
+from typing import get_args
+
 import pytest
 
-from ddb_lease._runtime.telling import TOLD_AFTER_SECONDS, Begun, Ended, Outage
+from ddb_lease._protocol.messages import Look, Reply, ThrottledAnswer
+from ddb_lease._runtime.telling import TOLD_AFTER_SECONDS, Begun, Ended, Outage, Telling
+from ddb_lease.events import ThrottledBy
 
 LATER = TOLD_AFTER_SECONDS + 0.5
 
@@ -68,3 +73,17 @@ def test_an_answer_that_another_thread_notes_late_makes_no_outage_of_one_failure
     outage.answered(11.0)
     outage.answered(10.0)
     assert outage.failed(sent=10.5, now=10.5 + LATER) is None, "it was sent before the last answer"
+
+
+@pytest.mark.parametrize("limit", get_args(ThrottledBy))
+def test_who_is_throttled_for_long_reads_what_throttles(caplog, limit):
+    cause = Exception("Throughput exceeds the current capacity")
+    reply = Reply(answer=ThrottledAnswer(cause=cause, limit=limit), genuine=True, date=None)
+    telling = Telling("bucket 'b'")
+    with caplog.at_level(logging.WARNING):
+        telling.note(Look(limit=1, consistent=True), reply, sent=10.0, now=10.0 + LATER)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert said.startswith("bucket 'b': no answer from DynamoDB for 1.5 s")
+    advice = {"key range": "one key range is hot", "table": "capacity of the table", "account": "quota"}
+    assert [kind for kind, words in advice.items() if words in said] == ([] if limit == "unknown" else [limit])
