@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import ConfigurationError, Leader, LeaseLost, StoreRejected, Timing, events, local
+from ddb_lease import AcquireTimeout, ConfigurationError, Leader, LeaseLost, StoreRejected, Timing, events, local
 from ddb_lease._runtime import leadership
+from ddb_lease._runtime.acquiring import acquire_held
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.testing import TestEnvironment
 from scripts.harness.inside import core_of
@@ -321,6 +322,22 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
         leader.run()
     assert story.told == ["elected", "None"]
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
+
+
+def test_it_stands_for_half_a_minute_at_a_time_so_that_an_outage_amid_a_wait_is_told(lead, story, monkeypatch):
+    stood = []
+
+    def acquire(core, seconds, **more):
+        stood.append(seconds)
+        if len(stood) < 3:
+            raise AcquireTimeout("another one leads")
+        return acquire_held(core, seconds, **more)
+
+    monkeypatch.setattr("ddb_lease.leader.acquire_held", acquire)
+    leader = lead(lambda _: leader.stop())
+    leader.run()
+    assert stood == [30.0, 30.0, 30.0]
+    assert story.told == ["elected", "None"]
 
 
 def test_it_shows_what_it_does(lead, environment, bucket_name, monkeypatch):

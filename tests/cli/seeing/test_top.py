@@ -1,5 +1,6 @@
 """`ddb-lease top`: what it draws, in terminals of any size."""
 
+import os
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from ddb_lease import Limit
 from ddb_lease._protocol.listing import BucketListing, RateListing
 from ddb_lease.cli import main
 from ddb_lease.cli.fitting import columns_of
+from ddb_lease.cli.seeing import top
 from ddb_lease.cli.seeing.screen import drawn, lines_of
 from ddb_lease.cli.seeing.watching import Picture
 from ddb_lease.models import Waiter
@@ -130,3 +132,22 @@ def test_without_rich_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert main.main(["top", "--region=us-east-1"]) == 2
     assert "top needs rich: pip install 'ddb-lease[terminal]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+@pytest.mark.parametrize(
+    ("typed", "ends"),
+    [(b"q", True), (b"Q", True), (b"\x1b", True), (b"\x04", True), (b"\x1b[A", False), (b"x", False), (b" q", False)],
+)
+def test_a_key_that_ends_it_does_and_an_arrow_is_none(monkeypatch, typed, ends):
+    person, terminal = os.openpty()
+    try:
+        with os.fdopen(terminal) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            with top._Keys() as keys:
+                os.write(person, typed)
+                assert keys.quit_within(5.0) is ends
+                assert keys.quit_within(0.0) is False, "nothing more was typed"
+            monkeypatch.undo()
+    finally:
+        os.close(person)
