@@ -106,6 +106,7 @@ def test_the_burst_of_a_file_belongs_to_its_rate(options):
         ("rate override m", "DDB_LEASE_END", "end"),
         ("limit m", "DDB_LEASE_KEY", "key"),
         ("create-table", "DDB_LEASE_CHECK", "check"),
+        ("conform", "DDB_LEASE_RECORD", "record"),
     ],
 )
 def test_what_one_call_does_is_only_ever_typed(options, line, variable, names):

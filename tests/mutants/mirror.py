@@ -56,6 +56,7 @@ _ELSEWHERE = {
     "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
     "_runtime/parallel.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/process.py": ("tests/runtime/test_crashes.py", "tests/runtime/test_heartbeat.py"),
+    "_runtime/telling.py": ("tests/runtime/test_telling.py", "tests/faults/test_telling.py"),
     "_runtime/rates/steering.py": ("tests/test_rate_steering.py", "tests/cli/test_rate.py"),
     "_runtime/rates/stored_rate.py": ("tests/cli/test_rate.py",),
     "_runtime/stored_bucket.py": ("tests/cli/test_run.py",),

@@ -52,7 +52,7 @@ def _show(console: Console, watched: Watching, *, interval: float) -> None:
 
     from ddb_lease.cli.seeing.screen import drawn  # noqa: PLC0415 - likewise
 
-    with _ended_by_signals(), _Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _ended_by_signals(), Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             width, height = console.size
             plain = not console.encoding.startswith("utf")
@@ -78,14 +78,14 @@ def _end(signum: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signum)
 
 
-class _Keys:
+class Keys:
     """Keys typed on the terminal, one by one; none where standard input is no terminal."""
 
     def __init__(self) -> None:
         self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
         self._modes: list[Any] | None = None
 
-    def __enter__(self) -> _Keys:
+    def __enter__(self) -> Keys:
         if self._fd is not None:
             import termios  # noqa: PLC0415 - slow to load, and needed on terminals only
             import tty  # noqa: PLC0415 - likewise

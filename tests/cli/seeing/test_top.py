@@ -144,7 +144,7 @@ def test_a_key_that_ends_it_does_and_an_arrow_is_none(monkeypatch, typed, ends):
     try:
         with os.fdopen(terminal) as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
-            with top._Keys() as keys:
+            with top.Keys() as keys:
                 os.write(person, typed)
                 assert keys.quit_within(5.0) is ends
                 assert keys.quit_within(0.0) is False, "nothing more was typed"
