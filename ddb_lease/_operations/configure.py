@@ -10,10 +10,9 @@ Invariants:
 
 from __future__ import annotations
 
-from ddb_lease._operations.resend import Answered, require_answer_of, require_answered, resend_until_answered
+from ddb_lease._operations.resend import Answered, answer_of, require_answered, resend_until_answered
 from ddb_lease._operations.resize import LOSSES, STEP_SECONDS, TRIES
-from ddb_lease._protocol.messages import Answer, Done, Look, Pause, Request, Seen, SetOrder
-from ddb_lease._protocol.records import Counter
+from ddb_lease._protocol.messages import Done, Look, Pause, Request, Seen, SetOrder
 from ddb_lease._protocol.retry import CONTENDED_SECONDS, Operation, full_jitter
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.errors import StoreUnavailable, UnknownBucket
@@ -38,29 +37,20 @@ def configure(state: BucketState, *, order: Order) -> Operation[Configured]:
     """
     before: Order | None = None
     for tries in range(1, LOSSES + 1):
-        counter = yield from _counter(state)
+        seen = yield from _send(state, Look(limit=1, consistent=True))
+        counter = answer_of(Seen, seen).view.counter
         if counter is None:
             raise UnknownBucket(f"bucket {state.bucket!r} does not exist; the first acquire creates it")
         before = before or counter.order
         if counter.order == order:
             return Configured(before=before, after=order)
-        if isinstance((yield from _write(state, SetOrder(rev=counter.rev, order=order))), Done):
+        if isinstance((yield from _send(state, SetOrder(rev=counter.rev, order=order))), Done):
             return Configured(before=before, after=order)
         yield Pause(seconds=full_jitter(CONTENDED_SECONDS, tries, state.chance))
     raise StoreUnavailable(f"bucket {state.bucket!r}: other clients keep changing its counter")
 
 
-def _counter(state: BucketState) -> Operation[Counter | None]:
-    answer = yield from _send(state, Look(limit=1, consistent=True))
-    return require_answer_of(Seen, answer, f"bucket {state.bucket!r}").view.counter
-
-
-def _write(state: BucketState, request: SetOrder) -> Operation[Answered]:
-    answer = yield from _send(state, request)
-    return require_answered(answer, f"bucket {state.bucket!r}")
-
-
-def _send(state: BucketState, request: Request) -> Operation[Answer]:
+def _send(state: BucketState, request: Request) -> Operation[Answered]:
     until = state.time.steady() + STEP_SECONDS
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: request, tries=TRIES, deadline=until)
-    return answer
+    return require_answered(answer, f"bucket {state.bucket!r}")

@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ddb_lease._operations.resend import UNANSWERED, Answered, require_answer_of, require_answered, send_until
+from ddb_lease._operations.resend import UNANSWERED, Answered, answer_of, require_answered, send_until
 from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm, without_time
 from ddb_lease._protocol.hits import (
-    AddHits,
-    BeginHits,
     DropHits,
     FixedHits,
     HitsKey,
@@ -35,7 +33,7 @@ from ddb_lease._protocol.hits import (
     slide,
     sliding_now,
 )
-from ddb_lease._protocol.messages import Answer, Pause
+from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates.records import SHARDS
 from ddb_lease._protocol.retry import CONTENDED_SECONDS, Operation, full_jitter
@@ -69,7 +67,7 @@ def count_hits(memory: HitsMemory, key: HitsKey, *, n: int, seconds: int) -> Ope
     yield from _know_the_time(memory, deadline)
     refused = 0
     while True:
-        answer = yield from _write(
+        answer = yield from _send(
             memory, lambda: hit(key, memory.fixed(key), n=n, seconds=seconds, now=_now(memory)), deadline
         )
         if isinstance(answer, HitsWritten) and isinstance(answer.hits, FixedHits):
@@ -100,7 +98,7 @@ def slide_hits(memory: HitsMemory, key: HitsKey, *, n: int, limit: int) -> Opera
                 return False
             yield from read_hits(memory, key)
             continue
-        answer = yield from _write(memory, _anew(memory, request, limit), deadline)
+        answer = yield from _send(memory, _anew(memory, request, limit), deadline)
         if isinstance(answer, HitsWritten):
             memory.learn(key, answer.hits)
             return True
@@ -111,7 +109,7 @@ def read_hits(memory: HitsMemory, key: HitsKey) -> Operation[FixedHits | Sliding
     """Read an item, and remember it; None if there is none. Errors as `count_hits`; nothing was changed."""
     deadline = memory.time.steady() + memory.seconds
     answer = yield from _send(memory, lambda: ReadHits(key=key), deadline)
-    found = require_answer_of(HitsRead, answer, _failing(memory)).hits
+    found = answer_of(HitsRead, answer).hits
     memory.learn(key, found)
     return found
 
@@ -146,7 +144,7 @@ def sliding_window(memory: HitsMemory, key: HitsKey) -> Operation[SlidingNow]:
 
 def drop_hits(memory: HitsMemory, key: HitsKey) -> Operation[None]:
     """Forget the hits of an item. Errors as `count_hits`; the hits may have been forgotten."""
-    yield from _write(memory, lambda: DropHits(key=key), memory.time.steady() + memory.seconds)
+    yield from _send(memory, lambda: DropHits(key=key), memory.time.steady() + memory.seconds)
     memory.learn(key, None)
 
 
@@ -171,7 +169,7 @@ def drop_all(memory: HitsMemory) -> Operation[int]:
 
 def _page(memory: HitsMemory, request: ListHits) -> Operation[HitsListed]:
     answer = yield from _send(memory, lambda: request, memory.time.steady() + memory.seconds)
-    return require_answer_of(HitsListed, answer, _failing(memory))
+    return answer_of(HitsListed, answer)
 
 
 def _anew(memory: HitsMemory, first: SlideHits, limit: int) -> Callable[[], SlideHits]:
@@ -200,18 +198,7 @@ def _refused(memory: HitsMemory, key: HitsKey, answer: Answered, refused: int, d
     return refused + 1
 
 
-def _write(
-    memory: HitsMemory, make: Callable[[], AddHits | BeginHits | SlideHits | DropHits], deadline: float
-) -> Operation[Answered]:
-    answer = yield from _send(memory, make, deadline)
-    return require_answered(answer, _failing(memory))
-
-
-def _failing(memory: HitsMemory) -> str:
-    return f"hits of {memory.name!r}"
-
-
-def _send(memory: HitsMemory, make: Callable[[], HitsRequest], deadline: float) -> Operation[Answer]:
+def _send(memory: HitsMemory, make: Callable[[], HitsRequest], deadline: float) -> Operation[Answered]:
     answer, _ = yield from send_until(
         make(),
         anew=make,
@@ -221,7 +208,7 @@ def _send(memory: HitsMemory, make: Callable[[], HitsRequest], deadline: float) 
         tries=SENDINGS,
         deadline=deadline,
     )
-    return answer
+    return require_answered(answer, f"hits of {memory.name!r}")
 
 
 def _know_the_time(memory: HitsMemory, deadline: float) -> Operation[None]:

@@ -15,7 +15,7 @@ from itertools import starmap
 from random import Random
 from typing import Any, Final
 
-from ddb_lease._operations.resend import require_answer_of, resend_until_answered
+from ddb_lease._operations.resend import answer_of, require_answered, resend_until_answered
 from ddb_lease._operations.status import waiter_of
 from ddb_lease._protocol.listing import (
     BucketListing,
@@ -159,7 +159,7 @@ def _page(
     request = ListPage(after=after, limit=limit)
     until = time.steady() + seconds
     answer, _ = yield from resend_until_answered(time, chance, lambda: request, tries=TRIES, deadline=until)
-    return require_answer_of(PageIs, answer, f"table {table!r} cannot be read")
+    return answer_of(PageIs, require_answered(answer, f"table {table!r} cannot be read"))
 
 
 def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> BucketListing:

@@ -141,9 +141,8 @@ def require_answered(answer: Answer, failing: str) -> Answered:
             raise StoreUnavailable(f"{failing}: {reason_text(answer.cause)}") from answer.cause
 
 
-def require_answer_of(kind: type[Kind], answer: Answer, failing: str) -> Kind:
-    """The answer to a request that one kind only answers: `require_answered`, and it is of that kind."""
-    answered = require_answered(answer, failing)
+def answer_of(kind: type[Kind], answered: Answered) -> Kind:
+    """The answer to a request that one kind only answers."""
     if not isinstance(answered, kind):
         raise TypeError(f"{kind.__name__} was asked for, and {type(answered).__name__} answered")
     return answered

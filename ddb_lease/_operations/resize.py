@@ -11,12 +11,11 @@ Invariants:
 
 from __future__ import annotations
 
-from ddb_lease._operations.resend import Answered, Kind, require_answer_of, require_answered, resend_until_answered
+from ddb_lease._operations.resend import Answered, answer_of, require_answered, resend_until_answered
 from ddb_lease._operations.status import read_whole
 from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import (
-    Answer,
     Done,
     Grow,
     Look,
@@ -107,7 +106,6 @@ class _Work:
 
     def __init__(self, state: BucketState) -> None:
         self._state = state
-        self._failing = f"bucket {state.bucket!r}"
         self.retired = 0
         self.running: set[str] = set()
         self._leaving: tuple[int, set[str]] = (0, set())
@@ -118,8 +116,8 @@ class _Work:
 
     def counter(self) -> Operation[Counter]:
         """The counter by a consistent read."""
-        seen = yield from self._read(Seen, Look(limit=1, consistent=True))
-        return self._found(seen.view.counter)
+        seen, _ = yield from self._send(Look(limit=1, consistent=True))
+        return self._found(answer_of(Seen, seen).view.counter)
 
     def retire_strays(self, *, from_slot: int) -> Operation[None]:
         """Retire slots in circulation at or above `max_tokens`: made by hand, or left over from a deleted counter."""
@@ -147,7 +145,7 @@ class _Work:
         """Raise `max_tokens`. Acquirers bring the slots back, or mint them, when they need them."""
         as_set = counter.max_tokens
         while counter.max_tokens != max_tokens:
-            answer, uncertain = yield from self._write(Grow(rev=counter.rev, max_tokens=max_tokens))
+            answer, uncertain = yield from self._send(Grow(rev=counter.rev, max_tokens=max_tokens))
             if isinstance(answer, Done):
                 return
             found = self._found(answer.counter if isinstance(answer, Refused) else None)
@@ -179,7 +177,7 @@ class _Work:
             done = Repaired(max_tokens=counter.max_tokens, before=before, after=counted, retired=self.retired)
             if counted == counter.minted:
                 return done
-            answer, _ = yield from self._write(Recount(rev=counter.rev, minted=counted))
+            answer, _ = yield from self._send(Recount(rev=counter.rev, minted=counted))
             if isinstance(answer, Done):
                 return done
             yield from self._back_off()  # counting again shows whether an earlier sending worked
@@ -190,8 +188,8 @@ class _Work:
         counted = sum(slot.number < counter.max_tokens for slot in slots)
         for first in range(PER_TRANSACTION, counter.max_tokens, PER_TRANSACTION):
             numbers = tuple(range(first, min(first + PER_TRANSACTION, counter.max_tokens)))
-            shown = yield from self._read(Shown, Snapshot(slots=numbers, counter=False))
-            counted += len(_circulating(shown))
+            shown, _ = yield from self._send(Snapshot(slots=numbers, counter=False))
+            counted += len(_circulating(answer_of(Shown, shown)))
         return counter, counted
 
     def _retire(self, leaving: list[Slot], counter: Counter, max_tokens: int, minted: int) -> Operation[bool]:
@@ -218,7 +216,7 @@ class _Work:
             token=state.token(),
         )
         self._leaving = len(leaving), {lease.lease_id for lease in leases if lease.expires_at >= now_lo}
-        answer, uncertain = yield from self._write(request)
+        answer, uncertain = yield from self._send(request)
         if isinstance(answer, Done):
             self._retired()
             return True
@@ -235,7 +233,8 @@ class _Work:
 
     def _snapshot(self, slots: tuple[int, ...]) -> Operation[tuple[Counter, list[Slot]]]:
         """The counter, and which of these slots are in circulation, at one instant."""
-        shown = yield from self._read(Shown, Snapshot(slots=slots, counter=True))
+        answer, _ = yield from self._send(Snapshot(slots=slots, counter=True))
+        shown = answer_of(Shown, answer)
         return self._found(shown.counter), _circulating(shown)
 
     def _found(self, counter: Counter | None) -> Counter:
@@ -243,19 +242,13 @@ class _Work:
             raise UnknownBucket(f"bucket {self._state.bucket!r} does not exist; the first acquire creates it")
         return counter
 
-    def _read(self, kind: type[Kind], request: Look | Snapshot) -> Operation[Kind]:
-        answer, _ = yield from self._send(request)
-        return require_answer_of(kind, answer, self._failing)
-
-    def _write(self, request: Grow | Recount | Retire) -> Operation[tuple[Answered, bool]]:
-        """What came of it, and whether a sending may have worked without our knowing."""
-        answer, uncertain = yield from self._send(request)
-        return require_answered(answer, self._failing), uncertain
-
-    def _send(self, request: Request) -> Operation[tuple[Answer, bool]]:
+    def _send(self, request: Request) -> Operation[tuple[Answered, bool]]:
         state = self._state
         until = state.time.steady() + STEP_SECONDS
-        return resend_until_answered(state.time, state.chance, lambda: request, tries=TRIES, deadline=until)
+        answer, uncertain = yield from resend_until_answered(
+            state.time, state.chance, lambda: request, tries=TRIES, deadline=until
+        )
+        return require_answered(answer, f"bucket {state.bucket!r}"), uncertain
 
     def _back_off(self) -> Operation[None]:
         """Somebody was faster: pause before looking again."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import starmap
 
-from ddb_lease._operations.resend import require_answer_of, resend_until_answered
+from ddb_lease._operations.resend import answer_of, require_answered, resend_until_answered
 from ddb_lease._protocol.decisions import circulates
 from ddb_lease._protocol.messages import Look, Seen
 from ddb_lease._protocol.queueing import SEEN, counting
@@ -73,7 +73,7 @@ def _waiting(state: BucketState, *, seconds: float, now_ms: int, max_tokens: int
 def _tickets(state: BucketState, look: LookAtQueue, seconds: float) -> Operation[QueueSeen]:
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
-    return require_answer_of(QueueSeen, answer, f"the queue of {state.called} cannot be read")
+    return answer_of(QueueSeen, require_answered(answer, f"the queue of {state.called} cannot be read"))
 
 
 def waiter_of(place: int, ticket: Ticket) -> Waiter:
@@ -158,4 +158,4 @@ def _page(
     look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=tries, deadline=until)
-    return require_answer_of(Seen, answer, f"{state.called} cannot be read")
+    return answer_of(Seen, require_answered(answer, f"{state.called} cannot be read"))

@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ddb_lease._operations.rates.policy import ensure_policy, learn_policy, tell_if_older
-from ddb_lease._operations.resend import UNANSWERED, Answered, require_answer_of, require_answered, send_until
+from ddb_lease._operations.resend import UNANSWERED, Answered, answer_of, require_answered, send_until
 from ddb_lease._operations.sync_time import confirm, without_time
-from ddb_lease._protocol.messages import Answer
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.messages import (
@@ -56,8 +55,8 @@ def read_policy(state: LimiterState, *, deadline: float) -> Operation[Policy | N
         StoreRejected: The service refuses for good.
     """
     asked = state.time.steady()
-    failing = "the policy cannot be read"
-    answer = require_answer_of(PolicyIs, (yield from _send(state, ReadPolicy(consistent=True), deadline)), failing)
+    read = yield from _ask(state, ReadPolicy(consistent=True), "the policy cannot be read", deadline)
+    answer = answer_of(PolicyIs, read)
     tell_if_older(state, answer)
     policy = answer.policy
     if policy is not None:
@@ -99,7 +98,7 @@ def _change_policy(
                 return policy
             request = change
         asked = state.time.steady()
-        answer = yield from _write(state, request, "the policy cannot be changed", deadline)
+        answer = yield from _ask(state, request, "the policy cannot be changed", deadline)
         if isinstance(answer, PolicyIs) and answer.policy is not None:
             learn_policy(state, answer.policy, asked=asked)
             return answer.policy
@@ -162,7 +161,7 @@ def change_key(state: LimiterState, key: str, make: _Make, *, deadline: float) -
         request = make(policy, found, now)
         if request is None:
             return found
-        answer = yield from _write(state, request, "the key cannot be changed", deadline)
+        answer = yield from _ask(state, request, "the key cannot be changed", deadline)
         if isinstance(answer, KeyWritten):
             with state.lock:
                 state.book(key).learn(answer.state, now=now, process=state.process)
@@ -180,7 +179,7 @@ def list_keys(state: LimiterState, shard: int, after: str | None, *, deadline: f
     if not 0 <= shard < SHARDS:
         raise ValueError(f"there are shards 0 to {SHARDS - 1}")
     request = ListKeys(shard=shard, after=after, limit=PAGE)
-    return require_answer_of(KeysAre, (yield from _send(state, request, deadline)), "the keys cannot be listed")
+    return answer_of(KeysAre, (yield from _ask(state, request, "the keys cannot be listed", deadline)))
 
 
 def _ready(state: LimiterState, deadline: float) -> Operation[None]:
@@ -196,8 +195,8 @@ def _look_at_policy(state: LimiterState, deadline: float) -> Operation[None]:
 
 def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple[KeyState | None, int]]:
     since = state.rate_time.now_ns()
-    answer = yield from _send(state, ReadKey(key=key), deadline)
-    found = require_answer_of(KeyIs, answer, "the rate cannot be read").state
+    answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
+    found = answer_of(KeyIs, answer).state
     now = yield from _now(state)
     with state.lock:
         state.book(key).learn(found, now=now, since=since, process=state.process)
@@ -215,13 +214,8 @@ def _now(state: LimiterState) -> Operation[int]:
     return now
 
 
-def _write(state: LimiterState, request: RateRequest, failing: str, deadline: float) -> Operation[Answered]:
-    answer = yield from _send(state, request, deadline)
-    return require_answered(answer, failing)
-
-
-def _send(state: LimiterState, request: RateRequest, deadline: float) -> Operation[Answer]:
+def _ask(state: LimiterState, request: RateRequest, failing: str, deadline: float) -> Operation[Answered]:
     answer, _ = yield from send_until(
         request, again=UNANSWERED, time=state.time, chance=state.chance, tries=TRIES, deadline=deadline
     )
-    return answer
+    return require_answered(answer, failing)
