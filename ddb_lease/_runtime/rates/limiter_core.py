@@ -393,9 +393,7 @@ class RateLimiterCore:
         with state.lock:
             key_book = state.book(key)
             if key_book.spares is not None and key_book.take_now(wanted, now=now):
-                if state.wait_at_gate(key_book, wanted) == 0:
-                    if key_book.pace is not None:
-                        key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
+                if state.pass_gate(key_book, wanted) == 0:
                     return True
                 key_book.give_back(wanted, due=now)
                 return None

@@ -133,6 +133,13 @@ class LimiterState:
         limits = self.given if self.policy is None else limits_of(self.policy, book.known)
         return gate.wait_ns(wanted, limits, now=round(self.time.steady() * NS), passes=passes)
 
+    def pass_gate(self, book: KeyBook, wanted: Wanted) -> int:
+        """The same for permits of one key alone, which pass if they may; how many are used is noted."""
+        wait = self.wait_at_gate(book, wanted)
+        if wait == 0 and book.pace is not None:
+            book.pace.note(max(wanted.booked.values(), default=0), now=self.time.steady())
+        return wait
+
     def use(self, book: KeyBook, booking: Booking, *, now: int) -> tuple[int, list[Booking]]:
         """Let permits that are due pass the gate, in the order of their due times.
 
@@ -148,13 +155,9 @@ class LimiterState:
             wait = 0 if book.booked is None else book.booked.waits_for_others(booking, now=now)
             if wait:
                 return wait, []
-            wait = self.wait_at_gate(book, booking.wanted)
+            wait = self.pass_gate(book, booking.wanted)
             booking.comes_at = now + wait
-            if wait:
-                return wait, []
-            if book.pace is not None:
-                book.pace.note(max(booking.wanted.booked.values(), default=0), now=self.time.steady())
-            return 0, book.used(booking)
+            return wait, [] if wait else book.used(booking)
 
     def books(self) -> list[KeyBook]:
         """All books that are kept."""
