@@ -102,6 +102,35 @@ def test_nothing_waits_for_a_queue_with_a_timeout(module):
     assert not [call.lineno for call in gets if any(word.arg == "timeout" for word in call.keywords)]
 
 
+BELOW_THE_RUNTIME = [m for m in MODULES if m.split(".")[1] in {"_protocol", "_operations", "_state"}]
+
+
+@pytest.mark.parametrize("module", BELOW_THE_RUNTIME)
+def test_time_and_chance_are_passed_in(module):
+    """Below the runtime. What took its own could not be played twice in the simulator. The linter sees other imports."""
+    assert not [node.lineno for node in ast.walk(MODULES[module]) if takes_time_or_chance(node)]
+
+
+def takes_time_or_chance(node):
+    match node:
+        case ast.Import(names=names):
+            return any(alias.name == "random" for alias in names)
+        case ast.ImportFrom(module="random", names=names):
+            return any(alias.name != "Random" for alias in names)
+        case ast.Call(func=ast.Name(id="Random")):
+            return True
+        case ast.Attribute(value=ast.Name(id="datetime" | "date"), attr="now" | "utcnow" | "today"):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "line", ["import random", "from random import choice", "x = Random(1)", "x = datetime.now(timezone.utc)"]
+)
+def test_time_or_chance_of_ones_own_is_seen(line):
+    assert any(takes_time_or_chance(node) for node in ast.walk(ast.parse(line)))
+
+
 PRIVATE_PACKAGES = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
 
 THEIRS = {
