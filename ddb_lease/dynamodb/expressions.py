@@ -200,7 +200,7 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return hits_call_for(request, address)
         case ListPage():
             return "scan", list_page(request, address)
-        case _:
+        case _:  # the requests of a rate: the type checker sees that no other is left
             return rate_call_for(request, address)
 
 

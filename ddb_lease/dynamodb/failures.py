@@ -3,7 +3,8 @@
 Invariants:
 
 - One question sorts them: was the request sent? `Unsent`: certainly not, and a later try may succeed. `Rejected`:
-  certainly not, and no later try will succeed before a person has changed something. `Unknown`: perhaps.
+  certainly not, and no later try will succeed before a person has changed something. `Unknown`: perhaps, as after a
+  read timeout or a connection that was reset. What is in neither list below is `Unknown`.
 - Where credentials come from is the process's environment, which has its own outages (a metadata service that is
   busy, a token that is being refreshed). What may pass is `Unsent`.
 - An exception that neither the network nor an answer can cause was raised by this process, as by a tracing library or

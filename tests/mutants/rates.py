@@ -36,7 +36,7 @@ RATES = Chapter(
         Mutant(
             name="whose permits another thread has just booked is not denied them",
             module="_operations/rates/booking.py",
-            target="book",
+            target="take_permits",
             code="booking.due is None",
             without="True",
             noticed_by=(f"{_BOOKED}::test_whose_permits_another_thread_books_while_it_finds_none_has_them",),

@@ -94,7 +94,9 @@ HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
 
-def book(state: LimiterState, key: str, book: KeyBook, booking: Booking, *, process: str) -> Operation[Admission]:
+def take_permits(
+    state: LimiterState, key: str, book: KeyBook, booking: Booking, *, process: str
+) -> Operation[Admission]:
     """Get the permits that a caller wants, and wait until they are due.
 
     Args:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout
-from ddb_lease._operations.rates.booking import book, is_undecided
+from ddb_lease._operations.rates.booking import is_undecided, take_permits
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
@@ -244,7 +244,8 @@ class RateLimiterCore:
         key_book = state.join(wish.key, booking)
         # An interrupt may come between any two instructions here.
         try:
-            yield self.observed(book(state, wish.key, key_book, booking, process=process), wish.key, booking), booking
+            operation = take_permits(state, wish.key, key_book, booking, process=process)
+            yield self.observed(operation, wish.key, booking), booking
         finally:
             try:
                 self._leave(key_book, booking)

@@ -14,7 +14,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import take_permits
 from ddb_lease._protocol.messages import Look, Pause, Seen
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
@@ -274,7 +274,7 @@ class World:
         )
         identity = state.process
         key_book = state.join(key, booking)
-        operation = book(state, key, key_book, booking, process=identity)
+        operation = take_permits(state, key, key_book, booking, process=identity)
         call.cancel = lambda: over(None)
 
         def over(outcome):

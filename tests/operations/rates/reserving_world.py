@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import take_permits
 from ddb_lease._operations.rates.settling import SECONDS, settle_held
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
 from ddb_lease._protocol.messages import Conflict, Done, Pause
@@ -116,7 +116,7 @@ class ReservingWorld(World):
                 other.wake()
             done.held = booking.held if isinstance(done.outcome, Admitted) else None
 
-        self.drive(book(client.state, key, key_book, booking, process=client.state.process), done, wake, over)
+        self.drive(take_permits(client.state, key, key_book, booking, process=client.state.process), done, wake, over)
         return done
 
     def settle(self, process, reserved, n=None, *, key="", **used):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import take_permits
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge, PolicyIs, ReadKey, ReadPolicy, Settle
@@ -320,7 +320,7 @@ def test_a_charge_after_a_sweep_that_was_answered_late_is_not_by_an_old_policy()
     world.run(START + 60 * NS)
     state = world.processes[1].state
     booking = Booking(lambda: None, wanted=Wanted(booked={"permits": 1}), began=60.0, deadline=600.0, patient=True)
-    call = book(state, "", state.join("", booking), booking, process=state.process)
+    call = take_permits(state, "", state.join("", booking), booking, process=state.process)
     assert isinstance(next(call), ReadPolicy)
     assert isinstance(call.send(PolicyIs(policy=state.policy)), Settle)
     world.now += 31 * NS

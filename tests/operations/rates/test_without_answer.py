@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import take_permits
 from ddb_lease._operations.rates.together import Call, Member, prepare
 from ddb_lease._operations.rates.without_answer import AGAIN_SECONDS, decide_here, noting, unanswered
 from ddb_lease._protocol.messages import Look, Pause, ThrottledAnswer
@@ -71,7 +71,9 @@ class Outage(World):
                 self.drive(instead, [], lambda decided: ask() if decided is None else over(decided))
 
             self.drive(
-                noting(book(state, key, key_book, booking, process=state.process), state, self.contact), wakes, asked
+                noting(take_permits(state, key, key_book, booking, process=state.process), state, self.contact),
+                wakes,
+                asked,
             )
 
         ask()
