@@ -26,6 +26,8 @@ from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
 PACKAGE = Path(ddb_lease.__file__).parent
+REFERENCE = Path(__file__).parent.parent / "docs" / "api"
+TYPED = Path(__file__).parent / "typing" / "public_surface.py"
 
 PUBLIC = {
     "Lease": "a slot in one's hands",
@@ -135,6 +137,17 @@ def test_what_is_exported_is_exactly_what_is_documented():
         name for name, thing in vars(ddb_lease).items() if not name.startswith("_") and not inspect.ismodule(thing)
     }
     assert shown - {"annotations"} == set(PUBLIC), "nothing else lies about that looks public"
+
+
+@pytest.mark.parametrize("name", [*ddb_lease.__all__, *(f"aio.{name}" for name in aio.__all__)])
+def test_every_public_name_is_in_the_reference_and_in_the_tests_of_types(name):
+    """A class is in the reference by its own name; values and errors are there by their modules, whole."""
+    directives = set(
+        re.findall(r"^::: (\S+)", "".join(page.read_text() for page in REFERENCE.glob("*.md")), re.MULTILINE)
+    )
+    thing = functools.reduce(getattr, name.split("."), ddb_lease)
+    assert {f"ddb_lease.{name}", getattr(thing, "__module__", "ddb_lease.models")} & directives
+    assert re.search(rf"\b{re.escape(name)}\b", TYPED.read_text())
 
 
 def test_every_error_of_the_library_can_be_caught_by_name():

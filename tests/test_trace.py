@@ -40,19 +40,24 @@ def test_each_operation_has_a_line():
 def test_the_figures_are_those_of_the_path_that_is_listed():
     told = trace("acquire", "--list")
     found = figures(told, "acquire")
-    lines = [line.split() for line in told.splitlines() if re.match(r"[ \d]{5}  +(->|=>|<-) ", line)]
-    entered = [words[-2:] for words in lines if "<-" not in words]
+    lines = [re.match(r"([ \d]{5})([ \d]{5})  +(->|=>|<-) (\S+): (.+)", line) for line in told.splitlines()]
+    crossings, moves, hows, passed, functions = zip(*(line.groups() for line in lines if line), strict=True)
+    entered = [module for module, how in zip(passed, hows, strict=True) if how != "<-"]
     assert len(entered) == found["calls"]
-    modules = {module.rstrip(":") for module, _ in entered}
-    assert len(modules) == found["modules"]
-    assert len({layer_of(module) for module in modules}) == found["layers"]
-    assert [int(words[0]) for words in lines if words[0].isdigit()] == list(range(1, found["moves"] + 1))
-    passed = [layer_of(words[-2]) for words in lines]
-    assert found["crossings"] == 1 + sum(one != other for one, other in itertools.pairwise(passed))
+    assert len(set(entered)) == found["modules"]
+    assert len({layer_of(module) for module in entered}) == found["layers"]
+    assert [int(number) for number in moves if number.strip()] == list(range(1, found["moves"] + 1))
+    assert [int(number) for number in crossings if number.strip()] == list(range(1, found["crossings"] + 1))
+    moved = [True, *(one != other for one, other in itertools.pairwise(passed))]
+    crossed = [True, *(layer_of(one) != layer_of(other) for one, other in itertools.pairwise(passed))]
+    assert [bool(number.strip()) for number in moves] == moved
+    assert [bool(number.strip()) for number in crossings] == crossed
     assert 1 < found["layers"] < found["modules"] < found["functions"] < found["calls"] < found["steps"]
     assert found["crossings"] < found["moves"] < found["steps"]
-    assert entered[0] == ["bucket:", "LeaseBucket.acquire" if sys.version_info >= (3, 11) else "acquire"]
-    assert "dynamodb/expressions" in told.splitlines()[-1].strip().split(", ")
+    assert (passed[0], functions[0]) == ("bucket", "LeaseBucket.acquire" if sys.version_info >= (3, 11) else "acquire")
+    layers, modules = (line.strip().partition(": ")[2].split(", ") for line in told.splitlines()[-2:])
+    assert layers == ["public modules", "_operations", "_protocol", "_runtime", "_state", "dynamodb"]
+    assert modules == sorted(set(entered))
 
 
 def layer_of(module):
