@@ -34,7 +34,7 @@ from ddb_lease._operations.rates.preparing import (
     require_usable,
     too_many,
 )
-from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue
+from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue, leave_behind
 from ddb_lease._operations.rates.using import PADDING_NS, until_used
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol.messages import Pause
@@ -63,7 +63,6 @@ from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, RetryPolicy, admitting
 from ddb_lease._state.rates.booking import Booking, Flight
-from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import KeyBook, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError
@@ -387,7 +386,7 @@ def _give_up(book: KeyBook, now: int | None) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.ledger = left_behind(book.ledger, now=now or 0)
+        leave_behind(book, flight.sent, now or 0)
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.preparing import TRIES_WHEN_UNKNOWN
-from ddb_lease._operations.rates.settling import enter
+from ddb_lease._operations.rates.settling import enter, leave_behind
 from ddb_lease._protocol.messages import Conflict, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import Admission, Booked, Busy, failure_of
 from ddb_lease._protocol.rates.charging import (
@@ -36,7 +36,6 @@ from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.retry import Operation, resending
 from ddb_lease._state.rates.booking import Booking, Flight
-from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.pace import Pace
@@ -99,7 +98,7 @@ class FlightSender:
             case None | NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
                     if flight.uncertain and flight.wanted.reserved:
-                        book.ledger = left_behind(book.ledger, now=now)
+                        leave_behind(book, flight.sent, now)
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():

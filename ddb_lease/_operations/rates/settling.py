@@ -171,6 +171,12 @@ def hold(book: KeyBook, sent: Sequence[Charge], held: Held) -> None:
     book.ledger.add(held, bases=[charge.hold_before for charge in sent], attempt=sent[-1].attempt)
 
 
+def leave_behind(book: KeyBook, sent: Sequence[Charge], now: int) -> None:
+    """Note that a charge that reserves is given up, and may have been carried out; its limiter's lock is held."""
+    book.ledger = book.ledger or HoldLedger()
+    book.ledger.left_behind(sent[-1].attempt, bases=[charge.hold_before for charge in sent], now=now)
+
+
 @dataclass(frozen=True, slots=True)
 class _Gone:
     """The item as last seen does not hold these entries any more."""
@@ -279,8 +285,10 @@ class _Sending:
         return None if isinstance(request, Swept) else request
 
     def _is_made_anew(self, hold: Hold) -> bool:
-        """Whether a charge that is not answered yet made the hold anew."""
+        """Whether a charge that is not answered yet, or was given up, made the hold anew."""
         flight, without_base = self._book.flight, {None}
+        if self._ledger.starts_with(hold.attempt):
+            return True
         if flight is not None and hold.attempt == flight.attempt:
             return {charge.hold_before for charge in flight.sent} == without_base
         reserving = self._book.reserving or {}

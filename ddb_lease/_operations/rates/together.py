@@ -30,7 +30,7 @@ from ddb_lease._operations.rates.preparing import (
     require_usable,
     too_many,
 )
-from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
+from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold, leave_behind
 from ddb_lease._operations.rates.using import PADDING_NS
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -57,7 +57,7 @@ from ddb_lease._protocol.rates.together import after_others
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.callers import Callers
-from ddb_lease._state.rates.hold_ledger import Held, left_behind
+from ddb_lease._state.rates.hold_ledger import Held
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease.errors import ConfigurationError
@@ -403,8 +403,7 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    now = member.state.rate_time.now_ns() or 0
-                    member.book.ledger = left_behind(member.book.ledger, now=now)
+                    leave_behind(member.book, [charge], member.state.rate_time.now_ns() or 0)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:

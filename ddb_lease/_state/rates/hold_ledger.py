@@ -129,6 +129,8 @@ class HoldLedger:
     looks_at: int = 0
     _settlers: list[weakref.ref[Settler]] = field(default_factory=list)
     _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
+    _starts: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
+    """Charges that were given up, and that have made the hold anew if they were carried out."""
 
     def saw(self, state: KeyState | None, *, process: str) -> None:
         """Keep the item as it was just seen, and note whether it shows the settlement under way."""
@@ -146,11 +148,12 @@ class HoldLedger:
         Args:
             held: The reservation.
             bases: The attempts that the hold showed, by which the sendings of its charge were made. None: there was no
-                hold. If that is all, the charge made the hold anew, and all older reservations were swept.
+                hold. If that is all, the charge made the hold anew, and all older reservations were swept. So they were
+                if a charge had made it anew that was given up, and this one built upon that.
             attempt: The charge. If others of this process have built upon it, its answer came after theirs. Then their
                 reservations are in the ledger by now, and by what the hold has, the oldest ones are over.
         """
-        if set(bases) == {None} and attempt not in self._overwritten:
+        if attempt not in self._overwritten and all(base is None or base in self._starts for base in bases):
             self.made_anew()
         self._overwritten.extend(base for base in bases if base is not None)
         self.entries.append(held)
@@ -181,6 +184,19 @@ class HoldLedger:
         self.looks_at = now + LOOKS_AGAIN
         if self.unsure_since is not None and now - self.unsure_since > UNDER_WAY:
             self.unsure_since = None
+
+    def starts_with(self, attempt: str) -> bool:
+        """Whether a charge that was given up has made the hold anew, which shows it. It is told once."""
+        if attempt not in self._starts:
+            return False
+        self._starts.remove(attempt)
+        return True
+
+    def left_behind(self, attempt: str, *, bases: Collection[str | None], now: int) -> None:
+        """Note that a charge that reserves was given up now, and may be carried out; arguments as for `add`."""
+        self.unsure_since, self.looks_at = now, now
+        if all(base is None or base in self._starts for base in bases):
+            self._starts.append(attempt)
 
     def made_anew(self) -> None:
         """Note that the hold was made anew: all that it held before is settled or swept."""
@@ -259,13 +275,6 @@ class HoldLedger:
     def others(self, settler: Settler) -> list[Settler]:
         """Whom to wake once something was settled: those whose reservations are over, and who is first."""
         return [other for n, other in enumerate(self.settlers) if other is not settler and (n == 0 or is_over(other))]
-
-
-def left_behind(ledger: HoldLedger | None, *, now: int) -> HoldLedger:
-    """The ledger of a key of which a charge that reserves was given up now, and may be carried out."""
-    ledger = ledger or HoldLedger()
-    ledger.unsure_since, ledger.looks_at = now, now
-    return ledger
 
 
 def is_over(settler: Settler) -> bool:

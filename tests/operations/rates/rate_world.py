@@ -317,12 +317,12 @@ class World:
         return call
 
     def _send(self, request, answered):
+        self.requests.append(request)
         fate = next(self._fates, None)
         if fate is None:
             each = [self._chance.randrange(self._delay // 2, self._delay) if self._delay else 0 for _ in range(2)]
             fate = Fate(*each)
         sent_at = self.now
-        self.requests.append(request)
 
         def arrive(*, first):
             answer = self.items.execute(request, sent_at=sent_at)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ddb_lease._operations.rates.booking import take_permits
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.charging import Wanted
-from ddb_lease._protocol.rates.messages import Charge, PolicyIs, ReadKey, ReadPolicy, Settle
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, PolicyIs, ReadKey, ReadPolicy, Settle
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._state.rates.booking import Booking
 from ddb_lease.models import Limit
@@ -412,6 +412,44 @@ def test_what_an_attempt_reserved_that_was_given_up_is_settled_in_full():
     world.run(START + 90 * NS)
     assert world.state().holds == {}
     assert world.state().limits["permits"].held == 0
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_settlement_that_nobody_knows_of_is_not_made_of_a_later_reservation_that_nobody_knows_of(together):
+    unanswered = ()
+
+    def fates():
+        while True:
+            yield Fate(back=None) if isinstance(world.requests[-1], unanswered) else Fate()
+
+    def reserve_without_answer():
+        nonlocal unanswered
+        unanswered = (Charge, ChargeTogether)
+        if together:
+            given_up = world.together(0, ["", "parent"], 5, patience=2 * NS, within=600 * NS)
+        else:
+            given_up = world.reserve(0, 5, patience=2 * NS, within=600 * NS)
+        world.run(world.now + 40 * NS)
+        assert given_up.held is None
+        assert world.state().limits["permits"].held == 5 * NS
+
+    world = ReservingWorld(Limit(1, burst=10), [0], fates=fates())
+    world.call(0, 1)
+    world.call(0, 1, key="parent")
+    reserve_without_answer()
+    unanswered = (Settle, Charge)
+    world.call(0, 1, patience=2 * NS)  # reads the item, and settles what nobody holds
+    world.run(world.now + 40 * NS)
+    unanswered = ()
+    item = world.items.item()
+    item.state = replace(item.state, lanes={})  # others have used its lane
+    assert world.call(0, 1).outcome == Admitted()
+    reserve_without_answer()
+    unanswered = ()
+    assert world.call(0, 1).outcome == Admitted()
+    first, second = (request.attempt for _, request in world.items.settled if not request.key)
+    assert first != second
+    assert world.state().holds == {}
 
 
 # Random schedules.

@@ -125,6 +125,33 @@ def test_a_settlement_of_what_nobody_held_is_over_once_the_hold_is_made_anew():
     assert (found.attempt, found.entries) == ("another", (new,))
 
 
+def test_a_charge_that_was_given_up_may_have_made_the_hold_anew_and_tells_so_once():
+    book = ledger(held())
+    book.left_behind("lost", bases=[None, None], now=7)
+    assert not book.starts_with("another")
+    assert [book.starts_with("lost") for _ in range(2)] == [True, False]
+    assert book.is_unsure(now=7)
+
+
+@pytest.mark.parametrize("bases", [["before"], [None, "before"]])
+def test_a_charge_that_may_have_built_upon_a_hold_has_not_surely_made_it_anew(bases):
+    old = held()
+    book = ledger(old)
+    book.left_behind("lost", bases=bases, now=7)
+    assert not book.starts_with("lost")
+    book.add(held(), bases=["lost"])
+    assert old.counted is None
+
+
+def test_what_builds_upon_a_hold_that_was_made_anew_without_our_knowing_ends_all_older_reservations_too():
+    old, new = held(), held()
+    book = ledger(old)
+    book.left_behind("lost", bases=[None], now=7)
+    book.left_behind("also lost", bases=["lost"], now=8)
+    book.add(new, bases=["lost", "also lost"])
+    assert (old.counted, book.entries) == (False, [new])
+
+
 def test_the_oldest_are_swept_if_a_hold_has_less():
     old, new = held(3), held(2)
     book = ledger(old, new)
