@@ -178,6 +178,14 @@ def ledger(*charges, alone=True):
     return made, dues
 
 
+def test_a_charge_is_explained_by_the_rule_that_allows_it_and_gives_the_room_it_asked_for():
+    slow, fast = Rule(interval=100, burst=3, rev=1, since=0), RULE
+    assert [rule.likeness((200, 0), held=0, room=100) for rule in (slow, fast)] == [(True, True), (False, False)]
+    assert [rule.likeness((0, 10), held=20, room=20) for rule in (slow, fast)] == [(False, False), (True, True)]
+    assert fast.likeness((10, 0), held=21, room=None) == (False, False)
+    assert fast.likeness((10, 15), held=0, room=5) == (False, True)
+
+
 def test_the_measure_of_the_envelope_is_right():
     assert beyond([], 10) == 0
     assert beyond([100], 10) == 10

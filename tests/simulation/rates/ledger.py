@@ -36,6 +36,20 @@ class Rule:
     def tolerance(self) -> int:
         return self.interval * self.burst
 
+    def likeness(self, charged: Sequence[int], *, held: int, room: int | None) -> tuple[bool, bool]:
+        """How well it explains a charge, to be compared with other rules.
+
+        Args:
+            charged: What was booked, and what was reserved, each in nanoseconds.
+            held: What was held before.
+            room: How much the charge's condition allows to be held.
+
+        Returns:
+            Whether it allows the charge: whole permits, and no more than it tolerates. And whether it gives this room.
+        """
+        whole = not any(each % self.interval for each in charged)
+        return whole and held + sum(charged) <= self.tolerance, room == self.tolerance - sum(charged)
+
     @property
     def horizon(self) -> int:
         """How far ahead anybody may book."""

@@ -304,8 +304,10 @@ class Oracle:
         if before is not None and int(before["rev"]["N"]) > int(after["rev"]["N"]):
             raise Violation("R8", f"{key!r} was charged by an older policy than before")
         names = arguments["ExpressionAttributeNames"]
-        cuts = {names[f"#t{name[2:]}"].removeprefix(TAT) for name in values if name.startswith(":k")}
-        parts = self._parts(key, before or {}, after, now, cuts)
+        limits = {name[2:]: of.removeprefix(TAT) for name, of in names.items() if of.startswith(TAT)}
+        cuts = {limits[name[2:]] for name in values if name.startswith(":k")}
+        rooms = {limits[name[2:]]: int(room["N"]) for name, room in values.items() if name.startswith(":m")}
+        parts = self._parts(key, before or {}, after, now, cuts, rooms)
         if not parts:
             raise Violation("R1", f"attempt {attempt} charged nothing")
         self.charges += 1
@@ -368,7 +370,9 @@ class Oracle:
             if (of, limit) == (key, name):
                 dues[:] = [due - by for due in dues]
 
-    def _parts(self, key: str, before: Item, after: Item, now: int, cuts: set[str]) -> list[tuple[str, int, int]]:
+    def _parts(
+        self, key: str, before: Item, after: Item, now: int, cuts: set[str], rooms: dict[str, int]
+    ) -> list[tuple[str, int, int]]:
         """Which limits were charged: name, permits booked, permits reserved.
 
         A sender that had not seen the last charges under an older policy may leave them uncut, which is stricter.
@@ -381,9 +385,8 @@ class Oracle:
             new_tat, new_held = int(after[TAT + name]["N"]), int(after[HELD + name]["N"])
             rules = [override[name]] if name in override else [r[name] for r in self.policies[rev] if name in r]
             # A policy that was deleted, and made anew by a process whose clock is behind, may have the same `rev`.
-            more_of_each = (new_tat - max(now, tat or 0), new_held - held)
-            fitting = (rule for rule in rules if not any(more % rule.interval for more in more_of_each))
-            rule = next(fitting, rules[0] if rules else None)
+            each = (new_tat - max(now, tat or 0), new_held - held)
+            rule = max(rules, key=lambda rule: rule.likeness(each, held=held, room=rooms.get(name)), default=None)
             if rule is None:
                 if (new_tat, new_held) != (tat, held):
                     raise Violation("R8", f"{name} of {key!r} was charged, and there is no such limit any more")
