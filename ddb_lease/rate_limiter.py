@@ -87,8 +87,8 @@ class RateLimiter(NotAsync, BelongsHere, FirstGuesses):
         budget: Seconds, or a timedelta, for a decision, from 1 to 30: then it is made without the service. In an outage
             one caller a second asks the service, and all others are answered at once. None: with ``raise``, as long as
             each method says; else 1 s. It does not limit how long `acquire` waits for permits.
-        local_share: The part of the rate, and of the burst, that one process admits by itself: a tenth by default. With
-            p processes, p times as much; a call for more permits than its burst is denied.
+        local_share: With ``local``, the part of the rate, and of the burst, that one process admits by itself: a tenth
+            by default. With p processes, p times as much; a call for more permits than its burst is denied.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.

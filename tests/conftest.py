@@ -101,7 +101,7 @@ ON_DYNOXIDE = (
     "tests.dynamodb.",
     "tests.conformance.",
     "tests.test_guarded_writes",
-    *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery", "admit")),
+    *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery")),
     *(f"tests.operations.test_{name}" for name in ("listing", "resize", "revoke", "status", "sync_time")),
 )
 """What dynoxide runs without `--dynoxide-everywhere`: the contract, and operations in which the engine's answers matter

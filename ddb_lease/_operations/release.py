@@ -3,8 +3,9 @@
 Invariants:
 
 - The one condition is the lease id. So a release can be sent late, twice, or by anyone, and ends no other lease.
-- A lease that was acquired for a time at least is given back by `Close` before that has passed: the slot stays closed
-  until then, and its id tells the holder after a lost answer that this was its own write.
+- A lease that was acquired with `hold_at_least` is given back by `Close` before that time has passed: the slot stays
+  closed until then, and its id tells the holder after a lost answer that this was its own write. Who gives
+  `closed_until` = 0 opens it at once: an interrupted acquire, under which nothing was done, and a reset.
 - Slots that were taken together are released by a request each: if one fails, the others are free all the same.
 """
 
@@ -90,7 +91,7 @@ def _release_one(
     def request() -> Release | Close:
         nonlocal closes
         now = state.time.read()
-        closes = now is None or now.expired_before_ms <= closed_until if closed_until else False
+        closes = closed_until > 0 and (now is None or now.expired_before_ms <= closed_until)
         if closes:
             now_hi = closed_until if now is None else now.high_ms
             ttl = ttl_for(now_hi=now_hi, expires_at=closed_until, fence=fence or 0, retention_seconds=retention)

@@ -109,7 +109,8 @@ class Grant:
         lease_ms: The length that each renewal gives it. It was acquired for longer if `hold_ms` is.
         margin: Seconds by which the holder stops believing before the lease expires in the table.
         deadline: Until when the holder may believe in it, in seconds of the steady clock.
-        hold_ms: For how long after `acquired_at` nobody else may have the slots, whatever becomes of the lease.
+        hold_ms: For how long after `acquired_at` nobody else may have the slots, even if the lease ends before
+            (`hold_at_least`). Only an acquire that was interrupted, and a reset, let them go at once.
     """
 
     lease_id: str

@@ -7,7 +7,8 @@ Invariants:
   across a request.
 - A lock serialises renewal and release of one lease. A release, and a renewal by hand, waits a few seconds at most for
   a renewal that hangs: the table's conditions keep a late renewal from reviving anything, and make a second one safe.
-- A lease is lost once, by the answer to its own UpdateItem or by the clock. `Loss` does what follows.
+- A lease is lost once: by the answer to its own UpdateItem, by a mark of a revocation, by the clock, or by this process
+  (`lose`). `Loss` does what follows.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Invariants:
 
 - It sends requests and returns answers; the lease applies them. Nothing here knows what an answer means for a lease.
-- A batch can never lose a lease. If a batch does not show that it renewed a lease, that lease is renewed again with
-  its own UpdateItem.
+- No failure of a batch loses a lease. If a batch does not show that it renewed a lease, that lease is renewed again
+  with its own UpdateItem. A mark of a revocation that it does show counts.
 - `BatchBreaker` decides when batches are suspended. Meanwhile each renewal is sent alone.
 - A lease that another thread is renewing or releasing is left out of a batch: nothing here waits for a lock.
 - A batch has at most one renewal of a slot, or the service would refuse it as a whole.
@@ -58,7 +58,7 @@ class RenewalAnswers:
 
     Attributes:
         answers: One for each request that was sent, in order.
-        in_batch: Whether the answers came in a batch, which cannot lose a lease.
+        in_batch: Whether the answers came in a batch, whose failures lose no lease.
         overtaken: Whether a later batch was answered and this one was not. Then something in this batch is slow: renew
             each of its leases alone.
     """

@@ -2,7 +2,8 @@
 
 Invariants:
 
-- Every condition of the table in docs/protocol.md is here and nowhere else; each half has a name of its own.
+- The conditions of slots and the counter (docs/protocol.md) are here and nowhere else; those of tickets, hits and rates
+  are in `tickets`, `hits` and `rates/expressions`. Each half has a name of its own.
 - All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
   what a user gives never becomes part of an expression. Only PartiQL has no placeholders for names: there they are
   quoted, the table's name too.

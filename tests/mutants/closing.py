@@ -22,7 +22,7 @@ CLOSING = Chapter(
             name="a release before that closes the slot",
             module="_operations/release.py",
             target="_release_one",
-            code="now is None or now.expired_before_ms <= closed_until if closed_until else False",
+            code="closed_until > 0 and (now is None or now.expired_before_ms <= closed_until)",
             without="False",
             noticed_by=(f"{_TESTS}test_a_release_before_closes_the_slot_until_then",),
         ),

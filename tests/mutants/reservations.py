@@ -38,9 +38,19 @@ RESERVATIONS = Chapter(
             name="a reservation that was swept is over, if its process holds others since",
             module=_LEDGER,
             target="HoldLedger.add",
-            code="set(bases) == {None}",
+            code="all((base is None or base in self._starts for base in bases))",
             without="False",
             noticed_by=(f"{_UNIT}::test_a_hold_that_is_made_anew_ends_all_older_reservations",),
+        ),
+        Mutant(
+            name="a settlement is not sent upon what a charge has made anew that was given up",
+            module=_SETTLING,
+            target="_Sending._is_made_anew",
+            code="self._ledger.starts_with(hold.attempt)",
+            without="False",
+            noticed_by=(
+                f"{_TESTS}::test_a_settlement_that_nobody_knows_of_is_not_made_of_a_later_reservation_that_nobody_knows_of",
+            ),
         ),
         Mutant(
             name="permits that were charged without our knowing do not stay held",

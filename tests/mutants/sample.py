@@ -209,7 +209,7 @@ def _try_on(copy: Copy, change: Change, tests: Sequence[str], reach: Reach) -> T
 
 def _notices(copy: Copy, change: Change, test: str, reach: Reach) -> bool:
     """Whether a test that failed fails again with the change, and passes without: else it is load that broke it."""
-    if not copy.try_source(change.path, change.after, [test]).noticed:
+    if copy.try_source(change.path, change.after, [test]).verdict is Verdict.SURVIVED:  # not even imported: noticed
         return False
     return reach.passed(test) or copy.run([test]).verdict is Verdict.SURVIVED
 

@@ -101,7 +101,7 @@ def decide_here(
     now, horizon = round(began * NS), round(min(left, LOCAL_HORIZON_SECONDS) * NS) if patient else 0
     books = [contact.local, *(contact.book_of(one.state.name, one.state.contact) for one in beside)]
     members = [Beside(state, key, wanted), *beside]
-    shares = [_Share(one.state, book, one.key, one.wanted) for one, book in zip(members, books, strict=True)]
+    shares = [_Local(one.state, book, one.key, one.wanted) for one, book in zip(members, books, strict=True)]
     due = _take(shares, now=now, horizon=horizon)
     if isinstance(due, int):
         while (wait := due / NS - state.time.steady()) > 0:
@@ -117,8 +117,8 @@ def decide_here(
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """Of which book permits of a key are taken."""
+class _Local:
+    """Permits of one key, and the book of this process's share that they are taken of."""
 
     state: LimiterState
     book: LocalBook
@@ -131,7 +131,7 @@ class _Share:
         return self.key, _possible(self.state, self.wanted), limits_here(self.state, self.key)
 
 
-def _take(shares: Sequence[_Share], *, now: int, horizon: int, locked: int = 0) -> int | Denial:
+def _take(shares: Sequence[_Local], *, now: int, horizon: int, locked: int = 0) -> int | Denial:
     """Take permits of all shares, for the time at which the last of them can be had; or of none."""
     states = sorted({id(share.state): share.state for share in shares}.values(), key=id)
     if locked < len(states):  # always in this order

@@ -2,7 +2,8 @@
 
 Invariants:
 
-- Without a budget and an `on_event`, nothing is noted of the service's answers, and calls wait as they always do.
+- With ``raise``, and neither a budget nor an `on_event`, nothing is noted of the service's answers, and calls wait as
+  they always do. Any other `on_unavailable` has a budget: `BUDGET_SECONDS`, if none was given.
 - A request takes half of the budget at most: a quarter to connect, and a quarter to read.
 """
 
