@@ -334,6 +334,7 @@ def test_a_change_is_tried_on_its_modules_tests_first_and_then_on_the_others_tha
     monkeypatch.setattr(Reach, "seen_at", lambda *_: [f"{other}::test_a", f"{own}::test_b"])
     assert list(portions(path, 1, known)) == [
         [f"{own}::test_b"],
+        ["tests/test_figures.py"],
         ["tests/runtime/rates/test_reporter.py", "-k", "not ministack and not dynoxide"],
         [f"{own}::test_d[embedded]"],
         [f"{other}::test_a"],

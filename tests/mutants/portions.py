@@ -17,12 +17,16 @@ from tests.mutants.reach import Reach
 
 _OTHER_ENGINES: Final = ("ministack", "dynoxide")
 
+_OF_ALL: Final = "tests/test_figures.py"
+"""The test of every module's numbers: no coverage shows that it reads a line."""
+
 
 def portions(path: Path, line: int, reach: Reach) -> Iterator[list[str]]:
     """What a change of a line is tried on, one after another. No test that may notice it is left out of the module's."""
     own, seen = mirrored_tests(path), reach.seen_at(path, line)
     known = {test.partition("::")[0] for test in (*reach.seconds, *reach.left_out)}
     yield [test for test in seen if _is_of(test, own)]
+    yield [_OF_ALL]
     not_measured = [each for each in own if not any(_is_of(file, (each,)) for file in known)]
     yield _whole(not_measured)
     left_out = [test for test in reach.left_out if not any(engine in test for engine in _OTHER_ENGINES)]
