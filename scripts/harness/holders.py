@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, StoreUnavailable, Timing
+from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, RateLimiter, StoreUnavailable, Timing
 from ddb_lease._protocol.messages import Claim, Done, Refused, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
@@ -93,6 +93,16 @@ class Job:
             owner=f"job-{self.number}",
             timing=Timing(front_end_skew=0.1, grace=self.grace),
             runtime=Runtime(wrap=wrap),
+        )
+
+    def limiter(self, via: Any = None) -> RateLimiter:
+        """A limiter of the bucket's name, that has permits for all; `via` an existing session."""
+        return RateLimiter(
+            self.bucket,
+            rate=1_000,
+            table=self.table,
+            session=via or session(self.endpoint_url, self.key_id),
+            endpoint_url=self.endpoint_url,
         )
 
 
@@ -554,14 +564,18 @@ def fork_amid_requests(job: Job) -> None:
 
 
 def fork_with_every_lock_held(job: Job) -> None:
-    """Fork at the worst instant: another thread holds every lock of the bucket, its lease and its client."""
-    bucket = job.open()
+    """Fork at the worst instant: another thread holds every lock of the bucket, its lease, a limiter and their clients,
+    and those that the library has once for the process."""
+    common = session(job.endpoint_url)
+    bucket, limiter = job.open(via=common), job.limiter(common)
     lease = bucket.acquire(timeout=PATIENCE)
+    limiter.acquire(timeout=PATIENCE)
     taken, forked = threading.Event(), threading.Event()
     held: list[object] = []
 
     def take_locks() -> None:
-        held.extend(lock for lock in locks_within([bucket, lease]) if lock.acquire(timeout=1.0))
+        library = [vars(module) for name, module in sys.modules.items() if name.startswith("ddb_lease")]
+        held.extend(lock for lock in locks_within([bucket, lease, limiter, library]) if lock.acquire(timeout=1.0))
         taken.set()
         forked.wait()
         for lock in held:
@@ -574,6 +588,8 @@ def fork_with_every_lock_held(job: Job) -> None:
     pid = os.fork()
     if pid == 0:
         die_in(PATIENCE / 2)
+        limiter.acquire(timeout=PATIENCE)
+        job.limiter(common).acquire(timeout=PATIENCE)
         _use_the_bucket(bucket, lease)
         sys.exit(0)
     forked.set()
