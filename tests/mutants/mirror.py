@@ -59,6 +59,7 @@ _ELSEWHERE = {
     "_runtime/telling.py": ("tests/runtime/test_telling.py", "tests/faults/test_telling.py"),
     "_runtime/rates/steering.py": ("tests/test_rate_steering.py", "tests/cli/test_rate.py"),
     "_runtime/rates/stored_rate.py": ("tests/cli/test_rate.py",),
+    "_runtime/shared_time.py": ("tests/runtime/test_crashes.py",),
     "_runtime/stored_bucket.py": ("tests/cli/test_run.py",),
     "_runtime/window_core.py": ("tests/test_sliding_window.py", "tests/aio/test_sliding_window.py"),
     "_runtime/together_core.py": ("tests/test_together.py", "tests/aio/test_together.py"),

@@ -5,7 +5,8 @@ Invariants:
 - mutmut's operators make the changes. Its runner is not used: it runs the same tests for every module, and leaves out
   constants. A place is drawn first, and then one of the changes that are possible there, so that places where many
   are possible count no more than others.
-- A change counts as noticed only if the test that fails does so twice, and passes without it.
+- A change counts as noticed only if the test that fails does so twice, and passes without it; or if the type checker,
+  which the gate runs as well, refuses it.
 - A sample that was interrupted goes on where it was, if neither code nor tests have changed since.
 - Log lines, and the words of errors and of the command line's help, are for people, and types are for the type checker:
   they are not changed.
@@ -184,14 +185,16 @@ def _measure(copies: Sequence[Copy], folder: Path) -> Reach:
 
 
 def try_one(copy: Copy, change: Change, reach: Reach) -> Trial:
-    """A change on its module's tests and on those of the API, in portions, until a test notices it."""
+    """A change on its module's tests and on those of the API, in portions, until a test notices it; then on its types."""
     output = "no test runs the line"
     for tests in portions(change.path, change.line, reach):
         trial = _try_on(copy, change, tests, reach) if tests else None
         if trial is not None and trial.verdict is not Verdict.SURVIVED:
             return trial
         output = trial.output if trial is not None else output
-    return Trial(verdict=Verdict.SURVIVED, failed=(), output=output)
+    if copy.type_checks(change.path, change.after):
+        return Trial(verdict=Verdict.SURVIVED, failed=(), output=output)
+    return Trial(verdict=Verdict.NOTICED, failed=("the type checker",), output=output)
 
 
 def _try_on(copy: Copy, change: Change, tests: Sequence[str], reach: Reach) -> Trial:

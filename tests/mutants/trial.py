@@ -6,6 +6,7 @@ copy and not an installed package, and a copy that cannot be imported is no tria
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import queue
@@ -88,15 +89,29 @@ class Copy:
         mutated = mutant.applied_to(mutant.path(self.root).read_text())
         return self.try_source(mutant.path().relative_to(ROOT), mutated, tests, most=most, seconds=seconds)
 
+    def type_checks(self, path: Path, mutated: str) -> bool:
+        """Whether the type checker accepts another text of one file, as `scripts/check` runs it."""
+        with self._having(path, mutated):
+            line = [sys.executable, "-m", "mypy", "--no-error-summary"]
+            done = subprocess.run(line, cwd=self.root, capture_output=True, text=True, check=False)
+        if done.returncode not in {0, 1} or done.stderr:
+            raise RuntimeError(f"the type checker failed: {done.stdout}{done.stderr}")
+        return done.returncode == 0
+
     def try_source(
         self, path: Path, mutated: str, tests: Sequence[str], *, most: int = 1, seconds: float = SECONDS
     ) -> Trial:
         """Run these tests with another text of one file, given by its path in the repository."""
+        with self._having(path, mutated):
+            return self.run(tests, most=most, seconds=seconds)
+
+    @contextlib.contextmanager
+    def _having(self, path: Path, mutated: str) -> Iterator[None]:
         module = self.root / path
         source = module.read_text()
         module.write_text(mutated)
         try:
-            return self.run(tests, most=most, seconds=seconds)
+            yield
         finally:
             module.write_text(source)
 

@@ -100,6 +100,14 @@ def test_free_slots_are_drawn_at_random(hints):
     assert len(firsts) > 5
 
 
+def test_those_that_become_free_later_are_drawn_as_often(chance):
+    slots = FreeSlots()
+    for number in range(10):
+        slots.put(number, 1)
+        assert slots.draw(chance) is not None
+    assert {slots.draw(chance) for _ in range(200)} == set(range(10))
+
+
 def test_the_slot_that_we_released_ourselves_comes_first(hints):
     hints.learn_view(view(*map(free, range(10))))
     hints.released(7, fence=5, now=0.0)
