@@ -388,6 +388,17 @@ def test_a_heartbeat_that_died_is_started_again(quick, notice):
     lease.check()
 
 
+def test_a_check_sees_to_the_heartbeat_only_where_it_is_late(environment):
+    bucket = environment.bucket(max_tokens=1)
+    lease, heartbeats = bucket.acquire(5), bucket.heartbeats
+    before = heartbeats.started
+    lease.check()
+    assert heartbeats.started == before, "that would take its lock"
+    heartbeats.slept = True
+    lease.check()
+    assert heartbeats.started == before + 1
+
+
 def test_a_slow_release_waits_for_the_renewal_under_way_and_no_renewal_follows_it(quick, in_thread, table):
     bucket = quick(60)
     lease = bucket.acquire(timeout=5)

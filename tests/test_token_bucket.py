@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import random
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Take
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.inside import core_of
 from tests.conftest import QUICK, TABLE
 from tests.support import LOST, REJECTED, UNSENT, DatedTap, SteppingWakeup, Tap, every_lock_held, leases_in
 
@@ -321,6 +323,31 @@ def test_initializing_is_given_up_where_it_is_in_vain_again_and_again(on_a_clock
         with pytest.raises(StoreUnavailable, match="is not filled: others change it at the same time"):
             bucket.initialize_bucket()
     assert len(table.slots()) == (101 if fills else 99)
+
+
+class Longest(random.Random):
+    """Each pause is as long as it may be; they are noted."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.drawn = []
+
+    def uniform(self, a, b):
+        self.drawn.append(b)
+        return b
+
+
+def test_initializing_pauses_longer_the_more_often_it_is_in_vain(on_a_clock, table):
+    bucket = on_a_clock(max_tokens=101)  # 99 are made with it
+    chance = core_of(bucket).state.chance = Longest()
+    for _ in range(4):
+        bucket.tap.inject(
+            Take,
+            before=lambda request: table.set(request.mints[0], fence=1, ttl=4_000_000_000),
+            after=lambda request: table.delete(request.mints[0]),
+        )
+    bucket.initialize_bucket()
+    assert chance.drawn == [0.05, 0.05, 0.1, 0.2, 0.4]
 
 
 def test_a_service_that_answers_late_or_not_at_all_ends_initializing_and_cleaning_up(on_a_clock, environment, caplog):

@@ -116,7 +116,11 @@ _ELSEWHERE = {
     "dynamodb/given.py": ("tests/test_arguments.py",),
     "local/waiting.py": ("tests/local/test_engine_successor.py",),
     "__main__.py": ("tests/cli/test_commands.py",),
-    "_numbers.py": ("tests/test_arguments.py", "tests/protocol/rates/test_validation.py"),
+    "_numbers.py": (
+        "tests/test_arguments.py",
+        "tests/protocol/rates/test_validation.py",
+        "tests/cli/test_formatting.py",  # durations
+    ),
     "bucket.py": ("tests/operations",),
     "errors.py": ("tests/test_surface.py",),
     "events.py": ("tests/runtime/test_events.py",),

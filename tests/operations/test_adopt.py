@@ -1,6 +1,7 @@
 """Handing a lease over and adopting it: at most one holder, whatever is lost, late, repeated or interrupted."""
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -149,6 +150,14 @@ def test_the_slot_stays_leased_for_the_time_that_was_asked_for_and_then_comes_fr
     environment.clock.pass_time(max(30.0 - seconds, 0.0) + 3)
     assert "its time to be adopted ended" in refused(giver, token, LossReason.EXPIRED)
     assert other.try_acquire() is not None
+
+
+def test_who_comes_late_is_told_for_how_many_seconds_it_has_been_too_late(environment, giver):
+    token = giver.acquire(5).hand_over(within=100)
+    environment.clock.pass_time(100 + 10_000)
+    said = refused(giver, token, LossReason.EXPIRED)
+    late = re.search(r"its time to be adopted ended (\d+\.\d) s ago$", said)
+    assert float(late[1]) == pytest.approx(10_000, abs=5)
 
 
 def test_it_is_shown_as_handed_over_until_it_is_adopted(giver, adopter):

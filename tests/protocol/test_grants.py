@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ddb_lease._protocol import grants
 from ddb_lease._protocol.messages import Done, Refused
-from ddb_lease._protocol.records import MAX_TOKENS, Claimant, Slot
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, Claimant, Slot
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=500)
 NOW = 1_700_000_000_000
@@ -85,6 +85,23 @@ def test_a_grant_is_sound_only_if_its_expiry_is_late_enough_by_the_strict_bound_
 
 
 # Numbers.
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ms"),
+    [
+        (0.001, 1),
+        (0.0, 1),
+        (-5.0, 1),
+        (30.0, 30_000),
+        (30.0001, 30_001),
+        (900.0, 900_000),
+        (1e9, LONGEST_LEASE_MS),
+    ],
+)
+def test_a_lease_that_is_to_end_at_a_time_lasts_so_many_ms_rounded_up_and_never_none(seconds, ms):
+    assert grants.ms_until(seconds, 0.0) == ms
+    assert grants.ms_until(64.0 + 30.0, 64.0) == 30_000, "from now on"
 
 
 @given(seen=st.integers(0, 2**53), now=st.integers(0, 2**53))

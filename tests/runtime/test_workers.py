@@ -454,6 +454,21 @@ def test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_t
     again.go.set()
 
 
+def test_a_line_whose_jobs_hung_gets_threads_again_once_they_return(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_module, "MOST_THREADS", 2)  # so that one that hangs is half of them
+    workers, done = Workers(clock, limit=2), threading.Event()
+    hung(workers, clock, gate, lines=1)
+    gate.await_running()
+    clock.pass_time(WRITTEN_OFF_SECONDS)
+    workers.relieve()
+    workers.submit(done.set, line="hanging 0")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert not done.wait(0.05), "others need the rest"
+    gate.go.set()
+    assert done.wait(10.0)
+
+
 def test_a_worker_that_is_there_does_the_jobs_if_no_thread_is_to_be_had_later(clock, monkeypatch):
     workers, before, done = Workers(clock), worker_threads(), threading.Semaphore(0)
     workers.ensure_one()

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from ddb_lease._operations.rates.settling import clear_overdue
 from ddb_lease._operations.rates.together import MOST_PREPARED, Call, Member, Unprepared, charge_together
-from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, LostRace
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, LostRace, Unavailable
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
 from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._protocol.rates.validation import limit_policies
+from ddb_lease._state.rates.service_contact import ServiceContact
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, excess, fates_of
@@ -135,6 +136,30 @@ def test_a_transaction_whose_answer_is_lost_is_sent_again_as_it_was_and_counts_o
     assert (charged(world, "team"), charged(world, "org")) == (3, 3)
 
 
+@pytest.mark.parametrize(("patience", "admitted"), [(199, False), (201, True)])
+def test_who_would_book_too_early_for_one_of_them_waits_until_it_may_if_there_is_time(patience, admitted):
+    """The key may be booked for half a minute ahead at most, and its parent for an hour."""
+    world = ReservingWorld(Limit(1, burst=5), [0])
+    world.together(0, ("team", "org"))
+    parent, (limit,) = world.items.item("org"), world.items.policy.limits.values()
+    parent.state = replace(
+        parent.state, override={"permits": replace(limit, interval=3_600 * NS, burst=1)}, override_rev=9
+    )
+    world.run(START + NS)
+    assert world.together(0, ("team", "org")).outcome == Admitted(), "for the next hour"
+    due = START + 3_601 * NS
+    world.run(due - 200 * NS)
+    call = world.together(0, ("team", "org"), patience=patience * NS)
+    sent = len(world.requests)
+    world.run(due - 31 * NS)
+    assert (call.over_at is None) is admitted
+    assert len(world.requests) - sent <= 10, "it knows when to come again"
+    world.run(due + NS)
+    assert (call.outcome == Admitted()) is admitted
+    if admitted:
+        assert call.over_at == pytest.approx(due, abs=20_000_000)
+
+
 def test_a_transaction_whose_token_was_forgotten_is_recognised_by_its_items():
     world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(back=None)])
     call = world.together(0, ("team", "org"), 3, patience=60 * NS)
@@ -221,6 +246,21 @@ def test_what_was_seen_of_a_charge_before_its_own_answer_came_is_not_counted_twi
     assert slow.outcome == Admitted()
     assert world.together(0, ("b", "org"), 4).outcome == Admitted()
     assert charged(world, "org") == 10
+
+
+@pytest.mark.parametrize("answered_after", [0, 3])
+def test_a_call_within_a_budget_ends_by_its_first_failure_and_not_by_its_last_try(answered_after):
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(back=answered_after * NS)] + [Fate(out=None)] * 40)
+    contact = ServiceContact(on_unavailable="allow", budget=6.0, call_seconds=1.0, share=1.0)
+    assert contact.patience == pytest.approx(4.0)
+    world.processes[0].state.contact = contact
+    world.items.conflicts = 1
+    call = world.together(0, ("team", "org"), patience=60 * NS)
+    world.run(START + 60 * NS)
+    assert isinstance(call.outcome, Unavailable)
+    assert 4 * NS <= call.over_at - START <= 5.5 * NS, (
+        "a request takes a second, and may begin at the end of the fourth"
+    )
 
 
 # Reservations.
