@@ -464,6 +464,16 @@ def test_an_override_that_was_raised_is_read_before_more_is_refused():
     assert world.together(0, ("team", "org"), 20).outcome == Admitted()
 
 
+def test_what_is_read_before_a_refusal_is_asked_for_again_where_the_answer_is_lost():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 4 + [Fate(back=None)])
+    world.together(0, ("team", "org"))
+    world.run(START + 31 * NS)
+    call = world.together(0, ("team", "org"), 20)
+    world.run(START + 40 * NS)
+    assert isinstance(call.raised, ConfigurationError)
+    assert world.count()["ReadKey"] == 3, "of both keys, and one of them twice"
+
+
 def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it():
     world = ReservingWorld(HOUR, [0, 0])
     for key in ("team", "org"):

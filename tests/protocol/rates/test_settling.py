@@ -36,6 +36,15 @@ def test_a_debt_keeps_the_item_until_it_is_paid():
     assert settled(used={"tokens": 50 * second}).ttl == 51 + 3_600  # rounded up
 
 
+def test_the_longest_debt_keeps_the_item_and_counts_beside_what_is_still_held():
+    second = 10**9
+    hold = Hold(held={"requests": 5 * second, "tokens": 30 * second}, until=5_000, attempt="held")
+    limits = {"requests": limit(0, 5 * second), "tokens": limit(2 * second, 30 * second)}
+    reserved = {name: Reserved(permits=n, interval=second) for name, n in (("requests", 5), ("tokens", 10))}
+    found = settled(key_state(limits=limits, holds={"p": hold}), reserved, {"requests": 6, "tokens": 40})
+    assert found.ttl == 2 + 40 + (30 - 10) + 3_600
+
+
 @pytest.mark.parametrize(
     "state",
     [None, key_state(), replace(STATE, holds={"q": HOLD}), replace(STATE, holds={"p": replace(HOLD, attempt="x")})],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ddb_lease import ConfigurationError
-from ddb_lease._protocol.rates.messages import Block, Reset
+from ddb_lease._protocol.rates.messages import Block, ChangePolicy, Reset
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.steering import (
     block,
@@ -13,6 +13,7 @@ from ddb_lease._protocol.rates.steering import (
     create_policy,
     differing,
     override,
+    raise_policy,
     reset,
     same,
 )
@@ -43,6 +44,14 @@ def test_limits_come_and_go():
         change_policy(POLICY, {f"limit_{n}": SLOW for n in range(9)}, now=0)
 
 
+def test_one_limit_may_be_left():
+    assert change_policy(POLICY, {"requests": None}, now=0).policy == Policy(limits={"tokens": TOKENS}, rev=8)
+
+
+def test_a_policy_is_raised_above_what_an_item_shows_and_its_limits_stay():
+    assert raise_policy(POLICY, above=20) == ChangePolicy(policy=replace(POLICY, rev=21), rev_before=7)
+
+
 def test_a_change_that_changes_nothing_is_not_sent():
     assert change_policy(POLICY, {"requests": replace(REQUESTS, permits=1.0, rev=3)}, now=0) is None
 
@@ -62,7 +71,9 @@ def test_an_override_stays_and_cuts_what_is_beyond_it():
     state = key_state(limits={"requests": limit(9_000), "tokens": limit(9_000)}, override_rev=4)
     found = overridden(state, {"requests": SLOW})
     assert (found.cuts, found.override_rev, found.override_rev_after, found.ttl) == ({"requests": 1_200}, 4, 5, None)
-    assert overridden(None, {"requests": SLOW}, now=55 * MS).override_rev_after == 55
+    assert (found.key, found.rev) == ("k", 7)
+    first = overridden(None, {"requests": SLOW}, now=55 * MS)
+    assert (first.override_rev, first.override_rev_after) == (0, 55)
     assert overridden(key_state(limits={"requests": limit(1_200)}), {"requests": SLOW}).cuts == {}
 
 
@@ -70,6 +81,8 @@ def test_where_an_override_ends_the_policy_cuts():
     state = key_state(limits={"requests": limit(9_000)}, override={"requests": SLOW}, override_rev=4)
     found = overridden(state, {})
     assert (found.cuts, found.limits, found.ttl) == ({"requests": 1_100}, {}, 3_601)
+    state = replace(state, blocked_until=90 * 10**9)
+    assert overridden(state, {}).ttl == 90 + 3_600, "what else it shows keeps the item"
 
 
 def test_a_block_keeps_its_item_until_it_ends():
