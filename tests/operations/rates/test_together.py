@@ -195,6 +195,19 @@ def test_a_policy_that_changed_is_read_again():
     assert isinstance(world.together(1, ("team", "org")).outcome, Denied)
 
 
+def test_a_newer_policy_is_asked_for_again_where_the_answer_is_lost():
+    world = ReservingWorld(HOUR, [0, 0], fates=[Fate()] * 7 + [Fate(back=None)])
+    world.together(0, ("team", "org"))
+    fewer = limit_policies({"permits": replace(HOUR, burst=9)})
+    world.items.policy = change_policy(world.items.policy, fewer, now=world.now + NS).policy
+    world.run(START + NS)
+    world.together(1, ("other", "org"))
+    call = world.together(0, ("team", "org"))
+    world.run(START + 9 * NS)
+    assert call.outcome == Admitted()
+    assert world.count()["ReadPolicy"] == 4, "one of each process, and one of them twice more"
+
+
 def test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute():
     world = ReservingWorld(Limit(1, per=120, burst=1), [0, 0], delay=20_000_000)
     world.together(0, ("team", "another"))  # it reads the policy
@@ -577,6 +590,7 @@ def test_whatever_happens_no_key_and_no_parent_admits_too_much(rate, burst, proc
     ("prepared", "seconds_left", "patient", "outcome", "pauses"),
     [
         (MOST_PREPARED - 1, 0.5, True, Unprepared(), 0),
+        (MOST_PREPARED - 1, 0.5, False, Unprepared(), 0),
         (MOST_PREPARED, 0.5, True, Unprepared(), 1),
         (MOST_PREPARED, 0.0, True, LostRace(), 0),
         (MOST_PREPARED, 0.5, False, LostRace(), 0),

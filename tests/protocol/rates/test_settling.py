@@ -36,6 +36,11 @@ def test_a_debt_keeps_the_item_until_it_is_paid():
     assert settled(used={"tokens": 50 * second}).ttl == 51 + 3_600  # rounded up
 
 
+def test_limits_that_are_not_settled_stay_held_to_the_last_nanosecond():
+    hold = replace(HOLD, held={"requests": 1, **HOLD.held})
+    assert settled(replace(STATE, holds={"p": hold})).hold == replace(hold, held={"requests": 1}, attempt="settled")
+
+
 def test_the_longest_debt_keeps_the_item_and_counts_beside_what_is_still_held():
     second = 10**9
     hold = Hold(held={"requests": 5 * second, "tokens": 30 * second}, until=5_000, attempt="held")
@@ -75,3 +80,4 @@ def test_what_was_edited_away_keeps_no_hold_for_ever():
     late = 5_001 + SWEPT_AFTER
     assert swept(replace(STATE, limits={}), now=late).limits == ()
     assert swept(replace(STATE, limits={"tokens": limit(0, 4)}), now=late).limits[0].held == 4
+    assert swept(replace(STATE, limits={"tokens": limit(0, -4)}), now=late).limits[0].held == 0

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
+from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.records import Policy
-from ddb_lease._protocol.rates.standing import LimitStanding, standing
+from ddb_lease._protocol.rates.standing import LimitStanding, shortage, standing
 from tests.rates import POLICY, REQUESTS, key_state, limit
 
 FULL = LimitStanding(remaining=10, retry_after=0, reset_after=0, held=0)
@@ -42,7 +45,24 @@ def test_a_blocked_key_has_nothing_until_its_block_ends():
 def test_the_tightest_limit_is_the_one_that_is_waited_for_longest():
     assert stands(key_state(limits={"requests": limit(1_095), "tokens": limit(1_500)})).tightest == "tokens"
     assert stands(key_state(limits={"requests": limit(1_050), "tokens": limit(1_005)})).tightest == "requests"
+    assert stands(key_state(limits={"requests": limit(1_010), "tokens": limit(1_030)})).tightest == "tokens"
     assert stands(None).tightest == "requests"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (None, {"requests": 0, "tokens": 0}),
+        (key_state(limits={"requests": limit(900)}), {"requests": 0, "tokens": 0}),
+        (key_state(limits={"requests": limit(1_060, 20), "tokens": limit(1_045)}), {"requests": 10, "tokens": 0}),
+        (key_state(limits={"tokens": limit(1_046)}), {"requests": 0, "tokens": 1}),
+        (key_state(limits={"requests": limit(1_090)}, blocked_until=1_005), {"requests": 20, "tokens": 5}),
+        (key_state(limits={"requests": limit(1_090)}, blocked_until=999), {"requests": 20, "tokens": 0}),
+    ],
+)
+def test_what_is_wanted_is_had_once_each_limit_has_room_for_all_of_it(state, expected):
+    wanted = Wanted(booked={"requests": 2, "gone": 1}, reserved={"requests": 1, "tokens": 5})
+    assert shortage(POLICY, state, wanted, now=1_000) == expected
 
 
 def test_a_changed_policy_and_an_override_count():
