@@ -1,4 +1,5 @@
-"""Writes the lists of docs/conformance.md anew, and the recording of dynoxide's answers, with all engines at hand:
+"""Writes the lists of docs/conformance.md and what each probe sends anew, and the recording of dynoxide's answers, with all
+engines at hand:
 
 .venv/bin/python -m tests.conformance
 """
@@ -10,11 +11,12 @@ import os
 from ddb_lease import client_config
 from scripts.harness import engines
 from scripts.harness.simulated_engine import simulated
-from tests.conformance import page
+from tests.conformance import page, sent
 
 
 def main() -> None:
     """Run all probes on every engine, and write what differs."""
+    sent.write()
     os.environ.update(page.CREDENTIALS)
     page.written("all probes", page.known(page.expected_answers()))
     with simulated() as engine:
