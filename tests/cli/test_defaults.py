@@ -156,6 +156,14 @@ def test_a_file_that_cannot_be_is_told_with_its_line(options, file, says):
         options("run b", file)
 
 
+@pytest.mark.parametrize("indent", [" ", "  ", "\t"])
+def test_a_line_that_goes_on_with_a_value_is_not_taken_for_the_one_that_sets_it(options, indent):
+    """Of a value of several lines, one may look as if it set an option."""
+    file = f"# all\n[run]\nTimeout = soon\ndata = a=1\n{indent}timeout = 2\n[limit]\ntimeout = 5s\n"
+    with pytest.raises(ConfigurationError, match=r"config\.ini, line 3: timeout: 'soon' is not a duration"):
+        options("run b", file)
+
+
 def test_of_a_wrong_value_that_another_command_has_nothing_is_said(options):
     assert options("status b", "[run]\ntimeout = soon\n").table == "ddb-lease"
 

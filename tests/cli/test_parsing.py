@@ -193,6 +193,14 @@ def test_a_help_page_says_in_a_line_what_each_command_below_it_does(page, help_o
     assert listed == list(parsing.subcommands(PAGES[page]))
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_help_page_says_of_its_command_and_of_each_option_what_it_is(page, help_of):
+    command, text = PAGES[page], " ".join(help_of(page).split())
+    assert command.description and " ".join(command.description.split()[:2]) in text
+    for action in parsing.options(command):
+        assert action.help and action.help != argparse.SUPPRESS, action.option_strings
+
+
 @pytest.mark.parametrize("leaf", ["ddb-lease", *LEAVES])
 def test_the_exit_codes_are_on_the_page_of_all_and_on_those_of_commands_that_run_one(leaf, help_of):
     page = help_of(leaf)

@@ -221,3 +221,36 @@ def test_the_service_is_asked_seldom(err, in_front):
     with wait(look=lambda: asked.append(1) or FULL, each=LONG):
         until(lambda: len(err.getvalue()) > (3_000 if in_front else 10))
     assert len(asked) == 1
+
+
+@pytest.fixture
+def asked_at(err, monkeypatch):
+    """At which times the service is asked, of these to which the clock is set one after the other."""
+    now = [0.0]
+    monkeypatch.setattr(waiting, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+
+    def times(*moments, in_front, **how):
+        asked, ticks = [], []
+        own = {"draws": lambda: ticks.append(1) or in_front, "each": LONG}
+        with wait(look=lambda: asked.append(now[0]) or FULL, **own | how):
+            for moment in (0.0, *moments):
+                now[0] = moment
+                until_tick = len(ticks) + 8  # two at each: whether to draw, and how
+                until(lambda: len(ticks) >= until_tick)  # noqa: B023 - at once
+        return asked
+
+    return times
+
+
+def test_on_a_terminal_the_service_is_asked_again_after_ten_seconds_though_the_place_is_the_same(asked_at):
+    assert asked_at(5.0, 9.99, 10.0, 10.1, 19.99, 20.0, in_front=True) == [0.0, 10.0, 20.0]
+
+
+def test_elsewhere_the_service_is_asked_once_shortly_before_each_line(asked_at):
+    assert asked_at(5.0, 9.97, 9.985, 9.99, 10.0, 19.0, 19.985, in_front=False) == [0.0, 9.985, 19.985]
+
+
+@pytest.mark.parametrize("in_front", [True, False])
+def test_the_service_is_not_asked_sooner_than_the_pause_that_many_waiters_need(asked_at, in_front):
+    asked = asked_at(9.985, 10.0, 14.9, 15.0, 29.99, 30.0, in_front=in_front, pause=lambda standing: 15.0)
+    assert asked == ([0.0, 15.0, 30.0] if in_front else [0.0, 29.99])

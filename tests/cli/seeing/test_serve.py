@@ -1,16 +1,19 @@
 """`ddb-lease serve`: who gets what from the page's server, and what a real browser makes of it."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import logging
 import re
 import socket
 import threading
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from ddb_lease import Limit
+from ddb_lease._protocol.listing import RateListing
 from ddb_lease.cli import main
 from ddb_lease.cli.seeing.serve import PageServer, live_page, plain
 from ddb_lease.cli.seeing.watching import Picture, Watching
@@ -21,6 +24,8 @@ from tests.cli.seeing.test_ls import bucket, lease, listing
 from tests.cli.seeing.test_timeline import EVIL, Document
 from tests.cli.seeing.test_watching import Looks
 from tests.support import eventually
+
+LONG = 60.0
 
 
 class Shown(Looks):
@@ -169,6 +174,100 @@ def test_a_request_that_is_not_answered_is_logged_with_its_traceback_and_not_pri
 def test_unless_details_are_asked_for_nobody_hears_of_it(unanswered, capfd):
     assert unanswered(logging.INFO) == []
     assert capfd.readouterr() == ("", "")
+
+
+def shown_of(*found, **more):
+    """What is served of a listing."""
+    picture = Picture(listing=listing(*found, **more), number=3, age_seconds=1.25, error="no answer")
+    return plain(picture, interval=2.0)
+
+
+def test_it_serves_all_of_a_bucket_and_of_its_holders_and_waiters():
+    now = datetime.now(timezone.utc)
+    first = Waiter(place=1, owner="w:1", since=now - timedelta(seconds=90), count=2, priority=7)
+    ahead = Waiter(place=2, owner="w:\x1b2", since=now + timedelta(hours=1), count=1, priority=0)
+    leases = (
+        lease(0, "a:\x1b1", age=5.04, remaining=20.06, lease_id="0-closed-1"),
+        lease(1, "b:2", age=7.0, remaining=-1.0, revoked=True),
+        lease(4, "c:3", retired=True),
+    )
+    queued = dataclasses.replace(bucket("gp\x1bus", *leases), order="fifo", queue=(first, ahead), waiting=2)
+    (told,) = shown_of(queued)["buckets"]
+    soon, later = (one.pop("waited") for one in told["queue"])
+    assert 90 <= soon < 90 + LONG
+    assert later == 0, "a clock that is ahead is no wait"
+    assert told == {
+        "name": "gp\ufffdus",
+        "kind": "bucket",
+        "max": 4,
+        "used": 1,
+        "order": "fifo",
+        "waiting": 2,
+        "held": 3,
+        "lease": 60.0,
+        "cells": [[0, False, False], [1, True, False], [4, False, True]],
+        "holders": [
+            {"slot": 1, "owner": "b:2", "age": 7.0, "left": -1.0, "revoked": True, "retired": False, "closed": False},
+            {
+                "slot": 0,
+                "owner": "a:\ufffd1",
+                "age": 5.0,
+                "left": 20.1,
+                "revoked": False,
+                "retired": False,
+                "closed": True,
+            },
+            {"slot": 4, "owner": "c:3", "age": 5.0, "left": 20.0, "revoked": False, "retired": True, "closed": False},
+        ],
+        "queue": [
+            {"place": 1, "owner": "w:1", "count": 2, "priority": 7},
+            {"place": 2, "owner": "w:\ufffd2", "count": 1, "priority": 0},
+        ],
+    }
+
+
+def test_of_a_large_bucket_it_serves_the_first_cells_and_the_oldest_holders():
+    (told,) = shown_of(bucket("b", *(lease(n, f"h:{n}", age=n) for n in range(70)), max_tokens=80))["buckets"]
+    assert [slot for slot, *_ in told["cells"]] == [*range(64)]
+    assert [one["owner"] for one in told["holders"]] == [f"h:{n}" for n in range(69, 5, -1)]
+    assert (told["held"], told["used"]) == (70, 70)
+
+
+def test_of_a_window_it_serves_no_holders():
+    (told,) = shown_of(bucket("w", lease(), kind="window"))["buckets"]
+    assert (told["kind"], told["holders"], len(told["cells"])) == ("window", [], 1)
+
+
+def test_it_serves_all_of_a_rate():
+    limits = {"requests": Limit(5.0, per=60.0, burst=9), "tokens": Limit(7.0, burst=4)}
+    keyed = RateListing(name="a\x1bpi", limits=limits, available=3, keys=12, blocked=2)
+    assert shown_of(keyed, RateListing(name="none"))["rates"] == [
+        {
+            "name": "a\ufffdpi",
+            "limits": "requests 5/m, burst 9; tokens 7/s, burst 4",
+            "available": 3,
+            "burst": 4,
+            "keys": 12,
+            "blocked": 2,
+        },
+        {"name": "none", "limits": "", "available": None, "burst": 1, "keys": 0, "blocked": 0},
+    ]
+
+
+def test_it_serves_all_of_a_table():
+    assert shown_of(table="le\x1base") == {
+        "table": "le\ufffdase",
+        "number": 3,
+        "age": 1.2,
+        "interval": 2.0,
+        "error": "no answer",
+        "cost": "12 items read in 1 request, 6.5 RCU",
+        "buckets": [],
+        "rates": [],
+    }
+    assert shown_of(read_units=None)["cost"] == ""
+    full = bucket("full", lease(), max_tokens=1)
+    assert [one["name"] for one in shown_of(bucket("free"), full)["buckets"]] == ["full", "free"]
 
 
 def test_what_it_shows_has_owners_and_no_secrets(looks):
