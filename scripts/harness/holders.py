@@ -336,7 +336,20 @@ def hold_contest(job: Job, *, processes: int, watch: Callable[[], None] = lambda
 
 
 def leases_to_be_had(bucket: LeaseBucket, at_most: int) -> int:
-    """How many leases can be acquired and held together; tries one more than `at_most`."""
+    """How many leases can be acquired and held together; tries one more than `at_most`.
+
+    On a busy machine one may be won too late to rely on it, and is given back, or is lost: then all is tried again.
+    """
+    until = now() + PATIENCE
+    while True:
+        try:
+            return _leases_had(bucket, at_most)
+        except (StoreUnavailable, LeaseLost):
+            if now() > until:
+                raise
+
+
+def _leases_had(bucket: LeaseBucket, at_most: int) -> int:
     with contextlib.ExitStack() as stack:
         for number in range(at_most + 1):
             lease = bucket.try_acquire()
