@@ -603,3 +603,13 @@ def recorded_engine(given: Path) -> Engine:
     engine = Folder(folder).read()
     assert engine is not None
     return engine
+
+
+def require_as_listed(listed, found, *, otherwise):
+    """Fail where lines are not those of a list in a file; says which came and which went, and how to list them anew."""
+    before = listed.read_text().splitlines()
+    changed = [f"+ {line}" for line in found if line not in before] + [
+        f"- {line}" for line in before if line not in found
+    ]
+    assert not changed, otherwise
+    assert found == before

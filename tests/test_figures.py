@@ -1,15 +1,11 @@
 """No number that the code goes by has changed by accident: see `tests.figures`."""
 
 from tests.figures import LIST, figures
+from tests.support import require_as_listed
 
 
 def test_every_number_is_as_listed():
-    listed, found = LIST.read_text().splitlines(), figures()
-    changed = [f"+ {line}" for line in found if line not in listed] + [
-        f"- {line}" for line in listed if line not in found
-    ]
-    assert not changed, "if it is on purpose: python -m tests.figures"
-    assert found == listed
+    require_as_listed(LIST, figures(), otherwise="if it is on purpose: python -m tests.figures")
 
 
 def test_there_are_constants_fields_and_parameters_among_them():
